@@ -1,0 +1,134 @@
+"""Job descriptions: what dock, Processing and command line alike hand to the backend.
+
+Standard library only. A job is data: it names files, never holds pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MODALITIES = ("hr", "ms", "sar", "raster")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One raster input as the user gave it: one modality at one date.
+
+    Attributes:
+        modality: "hr", "ms", "sar" or "raster".
+        paths: one or several GDAL names or folders (one file per band, or the tiles of a mosaic).
+        sensor: sensor name of the catalogue; None lets `inspect` recognise it.
+        date: acquisition date, ISO 8601; None takes it from metadata or file name.
+        bands: band name of each dataset band that is used, in dataset order; None recognises them.
+        unit: "dn", "reflectance", "db" or "linear" where the file does not say it.
+        offset: value to add to digital numbers before scaling (Sentinel-2 baseline 04.00: -1000).
+        scale: factor from digital numbers (after the offset) to the unit.
+        nodata: value that means "no data", over and above what the file declares.
+        role: "" or, for change, "before" / "after".
+    """
+
+    modality: str
+    paths: tuple[str, ...]
+    sensor: str | None = None
+    date: str | None = None
+    bands: tuple[str, ...] | None = None
+    unit: str | None = None
+    offset: float | None = None
+    scale: float | None = None
+    nodata: float | None = None
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class AreaSpec:
+    """Where to work: everything, an extent, or the polygons of a file.
+
+    Attributes:
+        aoi: polygon file in any CRS.
+        extent: xmin, ymin, xmax, ymax.
+        extent_crs: CRS of the extent; required with it.
+    """
+
+    aoi: str | None = None
+    extent: tuple[float, float, float, float] | None = None
+    extent_crs: str | None = None
+
+
+@dataclass(frozen=True)
+class MaskSpec:
+    """An extra mask raster, such as a cloud mask or scene classification.
+
+    Attributes:
+        path: the raster.
+        values: pixel values that count as invalid; empty means "every value but 0".
+    """
+
+    path: str
+    values: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """The grid of the result.
+
+    Attributes:
+        reference: "finest", "model" or the path of a raster whose grid is taken over.
+        crs: output CRS.
+        resolution: output pixel size in units of the output CRS.
+    """
+
+    reference: str = "finest"
+    crs: str | None = None
+    resolution: float | None = None
+
+
+@dataclass(frozen=True)
+class ComputeSpec:
+    """How to compute.
+
+    Attributes:
+        device: "auto", "cpu", "cuda:N" or "mps".
+        precision: "auto", "fp32", "bf16" or "int8".
+        runtime: "auto", "onnxruntime" or "torch".
+        memory: budget of the whole backend in bytes.
+        batch: windows per call; 0 chooses.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    runtime: str = "auto"
+    memory: int = 2_000_000_000
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """Class map of a scene.
+
+    Attributes:
+        inputs: the rasters.
+        models: names or paths of model packages; several heads of one encoder share its pass.
+        output: final class raster (COG).
+        confidence: confidence raster, None for none.
+        probabilities: raster with one band per class, None for none.
+        polygons: GeoPackage of class polygons, None for none.
+        min_area: minimum mapping unit in square metres, 0 for none.
+        simplify: simplification of polygon outlines in pixels, 0 for none.
+        overlap: share of a window that its neighbour covers too; None takes the package's.
+        if_exists: "refuse", "resume" or "overwrite".
+    """
+
+    inputs: tuple[InputSpec, ...]
+    models: tuple[str, ...]
+    output: str
+    confidence: str | None = None
+    probabilities: str | None = None
+    polygons: str | None = None
+    area: AreaSpec = field(default_factory=AreaSpec)
+    mask: MaskSpec | None = None
+    grid: GridSpec = field(default_factory=GridSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    min_area: float = 0.0
+    simplify: float = 0.0
+    overlap: float | None = None
+    if_exists: str = "refuse"
