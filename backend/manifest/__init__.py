@@ -1,0 +1,1 @@
+"""Model packages: what they say, how they are checked, stored and built."""
