@@ -1,0 +1,1 @@
+"""Networks in pure torch: architectures by name, strict loading of weights."""

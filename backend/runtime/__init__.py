@@ -1,0 +1,1 @@
+"""Models that run: one session interface over onnxruntime and torch; precision, batches, devices, verification."""
