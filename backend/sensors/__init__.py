@@ -1,0 +1,1 @@
+"""What a raster shows: catalogue of sensors, recognition from metadata, bands in a model's order and unit."""
