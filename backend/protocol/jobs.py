@@ -1,11 +1,14 @@
 """Job descriptions: what dock, Processing and command line alike hand to the backend.
 
-Standard library only. A job is data: it names files, never holds pixels.
+Standard library only. A job is data: it names files, never holds pixels. A new job is a dataclass with a `kind`, added
+to `SceneJob` or `Job` at the end of this module. Annotations are resolved when messages are decoded, on Python 3.9 too:
+hence `Optional[...]` rather than `... | None`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar, Optional, Union
 
 MODALITIES = ("hr", "ms", "sar", "raster")
 
@@ -29,13 +32,13 @@ class InputSpec:
 
     modality: str
     paths: tuple[str, ...]
-    sensor: str | None = None
-    date: str | None = None
-    bands: tuple[str, ...] | None = None
-    unit: str | None = None
-    offset: float | None = None
-    scale: float | None = None
-    nodata: float | None = None
+    sensor: Optional[str] = None
+    date: Optional[str] = None
+    bands: Optional[tuple[str, ...]] = None
+    unit: Optional[str] = None
+    offset: Optional[float] = None
+    scale: Optional[float] = None
+    nodata: Optional[float] = None
     role: str = ""
 
 
@@ -49,9 +52,9 @@ class AreaSpec:
         extent_crs: CRS of the extent; required with it.
     """
 
-    aoi: str | None = None
-    extent: tuple[float, float, float, float] | None = None
-    extent_crs: str | None = None
+    aoi: Optional[str] = None
+    extent: Optional[tuple[float, float, float, float]] = None
+    extent_crs: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,8 @@ class GridSpec:
     """
 
     reference: str = "finest"
-    crs: str | None = None
-    resolution: float | None = None
+    crs: Optional[str] = None
+    resolution: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -118,17 +121,50 @@ class SegmentJob:
         if_exists: "refuse", "resume" or "overwrite".
     """
 
+    kind: ClassVar[str] = "segment"
+
     inputs: tuple[InputSpec, ...]
     models: tuple[str, ...]
     output: str
-    confidence: str | None = None
-    probabilities: str | None = None
-    polygons: str | None = None
+    confidence: Optional[str] = None
+    probabilities: Optional[str] = None
+    polygons: Optional[str] = None
     area: AreaSpec = field(default_factory=AreaSpec)
-    mask: MaskSpec | None = None
+    mask: Optional[MaskSpec] = None
     grid: GridSpec = field(default_factory=GridSpec)
     compute: ComputeSpec = field(default_factory=ComputeSpec)
     min_area: float = 0.0
     simplify: float = 0.0
-    overlap: float | None = None
+    overlap: Optional[float] = None
     if_exists: str = "refuse"
+
+
+@dataclass(frozen=True)
+class InstallJob:
+    """Take a model package into the user's folder.
+
+    Attributes:
+        source: folder, zip or URL of the package.
+        sha256: digest that a downloaded zip must have; None trusts the package's own sums.
+        replace: whether an installed package of the same name gives way.
+    """
+
+    kind: ClassVar[str] = "install"
+
+    source: str
+    sha256: Optional[str] = None
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class RemoveJob:
+    """Delete an installed model package."""
+
+    kind: ClassVar[str] = "remove"
+
+    name: str
+
+
+# Jobs over a scene: they can be planned, and they hold a device while they run.
+SceneJob = Union[SegmentJob]
+Job = Union[SceneJob, InstallJob, RemoveJob]
