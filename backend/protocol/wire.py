@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import types
 import typing
 from collections.abc import Iterator
 from typing import IO, Any, Union
@@ -16,6 +17,7 @@ from .messages import Event, Request
 # Longest line in bytes, newline not counted. Messages name files and never hold pixels: anything longer is a mistake.
 MAX_LINE = 64_000_000
 _SKIP = 1 << 20
+_UNIONS = (Union, getattr(types, "UnionType", Union))  # the second one from Python 3.10 on
 _NAMES = {
     str: "a text",
     int: "a whole number",
@@ -140,7 +142,7 @@ def from_json(annotation: Any, value: Any, where: str = "") -> Any:
     origin = typing.get_origin(annotation)
     if annotation is Any:
         return to_json(value, where)
-    if origin is Union:
+    if origin in _UNIONS:
         return _union(annotation, value, where)
     if origin is tuple:
         return _tuple(annotation, value, where)
@@ -167,14 +169,14 @@ def _scalar(annotation: Any, value: Any, where: str) -> Any:
 
 def _tuple(annotation: Any, value: Any, where: str) -> tuple[Any, ...]:
     _expect(list, value, where)
-    types = typing.get_args(annotation)
-    if len(types) == 2 and types[1] is Ellipsis:
-        types = (types[0],) * len(value)
-    if len(types) != len(value):
+    items = typing.get_args(annotation)
+    if len(items) == 2 and items[1] is Ellipsis:
+        items = (items[0],) * len(value)
+    if len(items) != len(value):
         raise ProtocolError(
-            "the message is not understood", f'"{where}" should hold {len(types)} values but holds {len(value)}'
+            "the message is not understood", f'"{where}" should hold {len(items)} values but holds {len(value)}'
         )
-    return tuple(from_json(types[index], item, f"{where}[{index}]") for index, item in enumerate(value))
+    return tuple(from_json(items[index], item, f"{where}[{index}]") for index, item in enumerate(value))
 
 
 def _union(annotation: Any, value: Any, where: str) -> Any:
