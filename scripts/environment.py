@@ -127,7 +127,8 @@ def find_base(kind: Kind) -> str | None:
 def install_system_packages(name: str) -> bool:
     """Install the system packages that `name` needs, where that is possible; says whether it was tried."""
     packages = SYSTEM_PACKAGES.get(name, SYSTEM_PACKAGES["light"])
-    if os.name == "nt" or os.geteuid() != 0 or not shutil.which("apt-get"):
+    named = "EARTHPRISM_PYTHON" in os.environ  # the user's choice, which no package changes
+    if named or os.name == "nt" or os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     say("installing system packages: " + " ".join(packages))
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
