@@ -111,6 +111,9 @@ class Sensor:
         mentions: regular expressions that name the sensor in tags and in names of files and folders.
         levels: regular expressions that name the processing level there.
         layouts: band orders of files without band names.
+        needs_mention: True when band names alone must not lead to this sensor.
+        generic: True for a stand-in that says nothing of the platform.
+        most_bands: most bands that one acquisition has, 0 for all.
         priority: among sensors that fit equally well the highest is taken.
         source: where the numbers come from.
     """
@@ -129,6 +132,9 @@ class Sensor:
     mentions: tuple[str, ...]
     levels: tuple[str, ...]
     layouts: tuple[Layout, ...]
+    needs_mention: bool
+    generic: bool
+    most_bands: int
     priority: int
     source: str
 
