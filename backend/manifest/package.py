@@ -161,6 +161,7 @@ class Package:
     licence: str = "other"  # SPDX identifier, or "other" with the text in LICENSE
     attribution: str = ""
     description: str = ""
+    architecture: str = "neural network"  # for people
     training: str = ""  # where and on what it was trained, for people
     created: str = "1980-01-01T00:00:00Z"
     digest: str = ""  # sha256 of SHA256SUMS, hexadecimal; known after loading

@@ -1,0 +1,108 @@
+"""Golden data: small inputs and outputs that show whether a model computes what it did when it was packed.
+
+A window of twelve bands would already be larger than a package may spend, so the file holds an image patch that is repeated
+until the input is filled, and outputs sampled at evenly spaced positions. Tensors are named `input/NAME` and `output/NAME`; any
+other axis than the last two is stored whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backend.manifest import files, tensors
+from backend.manifest.package import Package
+from backend.protocol.errors import PackageError
+
+Arrays = dict[str, NDArray[np.float32]]
+PATCH = 32  # pixels per side of the stored patch: two tokens of 16 pixels
+
+
+def read(package: Package) -> tuple[Arrays, Arrays]:
+    """Full inputs of the graph, and stored (sampled) outputs, by name."""
+    stored = tensors.read_tensors(package.path(package.golden))
+    inputs = {name: stored[f"input/{name}"] for name in input_names(package)}
+    outputs = {name: stored[f"output/{name}"] for name in output_names(package)}
+    sides = _sides(package)
+    return {name: expand(array, sides[name]) if name in sides else as_float(array) for name, array in inputs.items()}, \
+        {name: as_float(array) for name, array in outputs.items()}
+
+
+def check(package: Package, sizes: Mapping[str, int]) -> None:
+    """Raise PackageError unless the golden file is small, complete and fits the declared inputs."""
+    if sizes.get(package.golden, 0) > files.LARGEST_GOLDEN:
+        raise PackageError(f"{package.golden} is too large", f"{sizes[package.golden]} of at most {files.LARGEST_GOLDEN} bytes")
+    infos = tensors.read_header(package.path(package.golden))
+    expected = {f"input/{name}" for name in input_names(package)} | {f"output/{name}" for name in output_names(package)}
+    for name in sorted(expected ^ set(infos)):
+        problem = "lacks" if name in expected else "has the unexpected"
+        raise PackageError(f'{package.golden} {problem} tensor "{name[:80]}"', "golden data hold each input and output, nothing else")
+    for name, info in infos.items():
+        if info.dtype not in ("F32", "F16"):
+            raise PackageError(f'the golden tensor "{name}" has the type {info.dtype}', "F32 or F16 is needed")
+    for name, channels in _channels(package).items():
+        shape, side = infos[f"input/{name}"].shape, _sides(package).get(name, 0)
+        fits = len(shape) >= 2 and shape[0] >= 1
+        if side and fits:
+            fits = len(shape) in (4, 5) and shape[-3] == channels and all(0 < part <= side for part in shape[-2:])
+        if not fits:
+            raise PackageError(f'the golden tensor "input/{name}" has the shape {list(shape)}',
+                               f"{channels} channels of at most {side} x {side} values are declared")
+
+
+def pack(inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], samples: int = 16) -> Arrays:
+    """The tensors to store: inputs as given (patches), outputs sampled at `samples` x `samples` positions at most."""
+    stored = {f"input/{name}": as_float(array) for name, array in inputs.items()}
+    for name, array in outputs.items():
+        stored[f"output/{name}"] = as_float(sample(array, tuple(min(samples, side) for side in array.shape[2:])))
+    return stored
+
+
+def expand(patch: NDArray[Any], side: int) -> NDArray[np.float32]:
+    """A patch (..., h, w) repeated to (..., side, side)."""
+    rows, cols = (np.arange(side) % length for length in patch.shape[-2:])
+    return as_float(patch[..., rows[:, None], cols])
+
+
+def sample(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Values of (B, C, H, W) at evenly spaced positions, giving (B, C, *shape); vectors (B, C) are kept."""
+    if not shape:
+        return array
+    rows, cols = (np.floor((np.arange(few) + 0.5) * many / few).astype(int)
+                  for few, many in zip(shape, array.shape[-2:], strict=True))
+    return array[..., rows[:, None], cols]
+
+
+def input_names(package: Package) -> list[str]:
+    """Everything the graph takes: images, days and gaps of series, or features for a head."""
+    if package.kind == "head":
+        return [feature.name for feature in package.features]
+    return [name for slot in package.inputs for name in (slot.name, slot.days_input, slot.valid_input) if name]
+
+
+def output_names(package: Package) -> list[str]:
+    """Everything the graph gives."""
+    features = [feature.name for feature in package.features] if package.kind != "head" else []
+    return [output.name for output in package.outputs] + features
+
+
+def as_float(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Contiguous float32."""
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _sides(package: Package) -> dict[str, int]:
+    """Pixels per side of each image input or feature map; vectors are left out."""
+    if package.kind == "head":
+        sides = {feature.name: feature.positions(package.tiling.window) for feature in package.features}
+        return {name: side for name, side in sides.items() if side}
+    return {slot.name: slot.size for slot in package.inputs}
+
+
+def _channels(package: Package) -> dict[str, int]:
+    if package.kind == "head":
+        return {feature.name: feature.channels for feature in package.features}
+    return {slot.name: len(slot.bands) for slot in package.inputs}

@@ -1,0 +1,137 @@
+"""Loading a model package: nothing of it is used before all of it is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from backend.manifest import check, document, files, golden, locate, onnx_graph, tensors
+from backend.manifest.package import Package, Variant
+from backend.manifest.upgrade import upgrade
+from backend.protocol.errors import PackageError
+
+_ANY = -2  # a size that is not compared
+
+
+def load(reference: str | Path, digests: bool = True) -> Package:
+    """The package in a folder, or the installed package called `name` (newest) or `name@version`, strictly checked.
+
+    Args:
+        digests: also read all files and compare their sha256; listings leave that out.
+
+    Raises:
+        PackageError: when there is no such package, or any part of it is damaged, unknown, unsafe or contradictory.
+    """
+    return load_folder(find(reference).absolute(), digests)
+
+
+def load_folder(root: Path, digests: bool = True) -> Package:
+    """The package in a folder; see `load`."""
+    sizes = files.file_sizes(root)
+    sums, digest = files.read_sums(root)
+    files.check_listed(sums, sizes)
+    if digests:
+        files.check_digests(root, sums)
+    return check_folder(root, sizes, digest)
+
+
+def check_folder(root: Path, sizes: dict[str, int], digest: str) -> Package:
+    """The package whose files are known by name and size; everything but names and digests is checked here."""
+    described = {name: size for name, size in sizes.items() if name not in (files.DOCUMENT, files.SUMS)}
+    content = files.parse_json(files.read_small(root / files.DOCUMENT, files.LARGEST_DOCUMENT), files.DOCUMENT)
+    package = document.decode(upgrade(content), root, described, digest)
+    check.check(package)
+    _check_files(package, sizes)
+    golden.check(package, sizes)
+    return package
+
+
+def find(reference: str | Path) -> Path:
+    """Folder of a package given by path, name or name@version."""
+    path = Path(reference)
+    if path.is_dir():
+        return path
+    text = str(reference)
+    if path.exists() or text.endswith(".zip"):
+        raise PackageError(f"{text} is not a package folder", "" if path.exists() else "it is not there", f'run "earthprism models install {text}" first')
+    name, _, version = text.partition("@")
+    known = locate.candidates()
+    for found, number, folder in known:
+        if found == name and version in ("", number):
+            return folder
+    versions = [f"{found}@{number}" for found, number, _ in known if found == name]
+    names = versions or list(dict.fromkeys(found for found, _, _ in known))
+    raise PackageError(f'there is no model package "{text}"', f"installed are {', '.join(names) or 'none'}",
+                       'give a name of "earthprism models list" or the path of a package folder')
+
+
+def _check_files(package: Package, sizes: dict[str, int]) -> None:
+    named = [package.golden, *(variant.file for variant in package.variants), *([package.style] if package.style else [])]
+    for name in named:
+        if name not in sizes:
+            raise PackageError(f'the package lacks the file "{name}"', f"{files.DOCUMENT} names it")
+    used = {*named, *files.REQUIRED}
+    for name in sizes:
+        if name.endswith(".safetensors"):
+            tensors.read_header(package.path(name))
+    for variant in package.variants:
+        if variant.runtime == "onnxruntime":
+            used |= _check_graph(package, variant, sizes)
+    for name in sizes:
+        if name not in used and not name.endswith((".md", ".png")):
+            raise PackageError(f'the package holds the file "{name}"', "nothing in it uses this file")
+
+
+def _check_graph(package: Package, variant: Variant, sizes: dict[str, int]) -> set[str]:
+    """Check a graph against the declared inputs and outputs; returns the files its weights are in."""
+    graph = onnx_graph.read_graph(package.path(variant.file))
+    onnx_graph.check_external(graph, sizes, variant.file)
+    _compare("inputs", graph.inputs, _declared_inputs(package), variant.file)
+    _compare("outputs", graph.outputs, _declared_outputs(package), variant.file)
+    return {item.location for item in graph.external}
+
+
+def _compare(what: str, found: dict[str, tuple[int, onnx_graph.Shape]], declared: dict[str, onnx_graph.Shape], name: str) -> None:
+    if set(found) != set(declared):
+        raise PackageError(f"the {what} of {name} are {_listed(found)}", f"{files.DOCUMENT} declares {_listed(declared)}")
+    for key, (kind, shape) in found.items():
+        wanted = declared[key]
+        fits = kind == onnx_graph.FLOAT32 and len(shape) == len(wanted)
+        if not fits or any(one != other for one, other in zip(shape, wanted, strict=True) if _ANY not in (one, other)):
+            raise PackageError(f'"{key}" among the {what} of {name} has the shape {_shape(shape)} (type {kind})',
+                               f"{files.DOCUMENT} declares float32 {_shape(wanted)}")
+
+
+def _declared_inputs(package: Package) -> dict[str, onnx_graph.Shape]:
+    shapes: dict[str, onnx_graph.Shape] = {}
+    for slot in package.inputs:
+        image: onnx_graph.Shape = (len(slot.bands), slot.size, slot.size)
+        shapes[slot.name] = (None, _ANY, *image) if slot.temporal else (None, *image)
+        shapes.update({name: (None, _ANY) for name in (slot.days_input, slot.valid_input) if name})
+    if package.kind == "head":
+        shapes.update(_features(package))
+    return shapes
+
+
+def _declared_outputs(package: Package) -> dict[str, onnx_graph.Shape]:
+    shapes: dict[str, onnx_graph.Shape] = {} if package.kind == "head" else _features(package)
+    window = package.tiling.window
+    for output in package.outputs:
+        channels = len(output.classes) or _ANY
+        on_grid = package.task in check.MAPS
+        shapes[output.name] = (None, channels, window, window) if on_grid else (None, channels)
+    return shapes
+
+
+def _features(package: Package) -> dict[str, onnx_graph.Shape]:
+    sides = {feature.name: feature.positions(package.tiling.window) for feature in package.features}
+    return {f.name: (None, f.channels, sides[f.name], sides[f.name]) if sides[f.name] else (None, f.channels)
+            for f in package.features}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _shape(shape: onnx_graph.Shape) -> str:
+    return "(" + ", ".join("any" if side in (None, _ANY) else str(side) for side in shape) + ")"
