@@ -1,0 +1,1 @@
+"""What runs inside QGIS: it starts the backend, asks it for results and shows them."""

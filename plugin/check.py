@@ -1,0 +1,62 @@
+"""Starts the backend, asks what it has, and stops it: does the installation work?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Optional
+
+from qgis.core import QgsTask
+from qgis.PyQt.QtCore import QCoreApplication
+
+from ..backend.protocol.errors import EarthPrismError
+from ..backend.protocol.messages import Welcome
+from .client import Client
+
+Report = Callable[[Optional[Welcome], Optional[EarthPrismError]], None]
+
+
+class BackendCheck(QgsTask):
+    """Says hello to a backend of its own, away from the GUI thread.
+
+    Args:
+        python: the backend's interpreter.
+        report: called in the GUI thread with the backend's answer or the error; not called after a cancel.
+    """
+
+    def __init__(self, python: Path, report: Report) -> None:
+        title = QCoreApplication.translate("EarthPrism", "Checking the EarthPrism backend")
+        super().__init__(title, QgsTask.Flag.CanCancel)
+        self._python = python
+        self._report = report
+        self._welcome: Optional[Welcome] = None
+        self._error: Optional[EarthPrismError] = None
+
+    def run(self) -> bool:
+        """Start, greet, stop; runs in a thread of QGIS's task manager."""
+        try:
+            with Client(self._python) as client:
+                self._welcome = client.welcome
+        except EarthPrismError as error:
+            self._error = error
+        return self._error is None
+
+    def finished(self, result: bool) -> None:
+        """Hand over what was found; runs in the GUI thread."""
+        if not self.isCanceled():
+            self._report(self._welcome, self._error)
+
+
+def summary(welcome: Welcome) -> str:
+    """What the backend said, in one line for the message bar."""
+    text = QCoreApplication.translate("EarthPrism", "version {version} on {devices}; runtimes: {runtimes}; models: {models}")
+    none = QCoreApplication.translate("EarthPrism", "none")
+    return text.format(
+        version=welcome.program,
+        devices=", ".join(_device(device.name, device.memory) for device in welcome.devices) or none,
+        runtimes=", ".join("{} {}".format(runtime.name, runtime.version) for runtime in welcome.runtimes) or none,
+        models=", ".join(model.name for model in welcome.models) or none,
+    )
+
+
+def _device(name: str, memory: int) -> str:
+    return "{} ({:.0f} GB)".format(name, memory / 1e9) if memory else name
