@@ -10,7 +10,8 @@ from qgis.PyQt.QtCore import QCoreApplication
 
 from ..backend.protocol.errors import EarthPrismError
 from ..backend.protocol.messages import Welcome
-from .client import Client
+from .client import Client, start_command
+from .environment import ROOT
 
 Report = Callable[[Optional[Welcome], Optional[EarthPrismError]], None]
 
@@ -26,19 +27,25 @@ class BackendCheck(QgsTask):
     def __init__(self, python: Path, report: Report) -> None:
         title = QCoreApplication.translate("EarthPrism", "Checking the EarthPrism backend")
         super().__init__(title, QgsTask.Flag.CanCancel)
-        self._python = python
         self._report = report
+        self._client = Client(start_command(str(python), ROOT), name="QGIS: backend check")
         self._welcome: Optional[Welcome] = None
         self._error: Optional[EarthPrismError] = None
 
     def run(self) -> bool:
         """Start, greet, stop; runs in a thread of QGIS's task manager."""
         try:
-            with Client(self._python) as client:
-                self._welcome = client.welcome
+            self._welcome = self._client.start()
         except EarthPrismError as error:
             self._error = error
+        finally:
+            self._client.close()
         return self._error is None
+
+    def cancel(self) -> None:
+        """Give up, also when the backend has not answered yet."""
+        super().cancel()
+        self._client.close()
 
     def finished(self, result: bool) -> None:
         """Hand over what was found; runs in the GUI thread."""

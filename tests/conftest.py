@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def _register_package() -> None:
 
 if "earthprism" not in sys.modules:
     _register_package()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Logs, locks and installed models of the tests and of the processes they start go to a folder of their own."""
+    before = os.environ.get("EARTHPRISM_HOME")
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["EARTHPRISM_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["EARTHPRISM_HOME"]
+    else:
+        os.environ["EARTHPRISM_HOME"] = before
 
 
 @pytest.fixture(scope="session")
