@@ -1,0 +1,75 @@
+"""Which function answers which request. Tasks are imported when they are first asked for: `hello` must not wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from backend.protocol.jobs import InstallJob, RemoveJob, SegmentJob
+from backend.protocol.messages import DescribeModel, Inspect, ListModels, Plan, VerifyModel
+from backend.tasks.context import Context
+
+Answer = dict[str, Any]
+
+
+def _segment(job: SegmentJob, context: Context) -> Answer:
+    from backend.tasks import segment
+
+    return segment.run(job, context)
+
+
+def _install(job: InstallJob, context: Context) -> Answer:
+    from backend.tasks import models
+
+    return models.install(job, context)
+
+
+def _remove(job: RemoveJob, context: Context) -> Answer:
+    from backend.tasks import models
+
+    return models.remove(job)
+
+
+def _inspect(query: Inspect) -> Answer:
+    from backend.tasks import inspect
+
+    return inspect.inspect(query.paths)
+
+
+def _plan(query: Plan) -> Answer:
+    from backend.tasks import plan
+
+    return plan.plan(query.job)
+
+
+def _list_models(query: ListModels) -> Answer:
+    from backend.tasks import models
+
+    return {"models": models.list_models()}
+
+
+def _describe_model(query: DescribeModel) -> Answer:
+    from backend.tasks import models
+
+    return models.describe(query.name)
+
+
+def _verify_model(query: VerifyModel) -> Answer:
+    from backend.tasks import models
+
+    return models.verify(query.name, query.compute)
+
+
+# One line per kind of job and query.
+JOBS: dict[type, Callable[[Any, Context], Answer]] = {
+    SegmentJob: _segment,
+    InstallJob: _install,
+    RemoveJob: _remove,
+}
+QUERIES: dict[type, Callable[[Any], Answer]] = {
+    Inspect: _inspect,
+    Plan: _plan,
+    ListModels: _list_models,
+    DescribeModel: _describe_model,
+    VerifyModel: _verify_model,
+}

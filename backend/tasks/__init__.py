@@ -1,0 +1,1 @@
+"""What a user can ask for: scene, runtime and output put together."""
