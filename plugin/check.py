@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Optional
 
 from qgis.core import QgsTask
 from qgis.PyQt.QtCore import QCoreApplication
@@ -55,15 +56,17 @@ class BackendCheck(QgsTask):
 
 def summary(welcome: Welcome) -> str:
     """What the backend said, in one line for the message bar."""
-    text = QCoreApplication.translate("EarthPrism", "version {version} on {devices}; runtimes: {runtimes}; models: {models}")
+    text = QCoreApplication.translate(
+        "EarthPrism", "version {version} on {devices}; runtimes: {runtimes}; models: {models}"
+    )
     none = QCoreApplication.translate("EarthPrism", "none")
     return text.format(
         version=welcome.program,
         devices=", ".join(_device(device.name, device.memory) for device in welcome.devices) or none,
-        runtimes=", ".join("{} {}".format(runtime.name, runtime.version) for runtime in welcome.runtimes) or none,
+        runtimes=", ".join(f"{runtime.name} {runtime.version}" for runtime in welcome.runtimes) or none,
         models=", ".join(model.name for model in welcome.models) or none,
     )
 
 
 def _device(name: str, memory: int) -> str:
-    return "{} ({:.0f} GB)".format(name, memory / 1e9) if memory else name
+    return f"{name} ({memory / 1e9:.0f} GB)" if memory else name

@@ -32,7 +32,7 @@ def find_python(chosen: str = "", root: Path = ROOT) -> Path:
         if not Path(chosen).is_file():
             raise ParameterError(
                 "the backend cannot be started",
-                "the setting earthprism/python names {}, which is not there".format(chosen),
+                f"the setting earthprism/python names {chosen}, which is not there",
                 "correct the setting or remove it",
             )
         return Path(chosen)

@@ -40,7 +40,9 @@ class EarthPrismPlugin:
     def initGui(self) -> None:
         """Add the action to the Raster menu and the toolbar."""
         window = self._iface.mainWindow()
-        self._action = QAction(QIcon(str(ROOT / "resources" / "icon.svg")), translate("Check EarthPrism backend"), window)
+        self._action = QAction(
+            QIcon(str(ROOT / "resources" / "icon.svg")), translate("Check EarthPrism backend"), window
+        )
         self._action.setObjectName("earthprismCheckBackend")
         self._action.triggered.connect(self.check_backend)
         self._iface.addPluginToRasterMenu(MENU, self._action)

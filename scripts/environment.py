@@ -74,7 +74,15 @@ def interpreter(folder: Path) -> Path:
 
 def clean_environment() -> dict[str, str]:
     """This process's environment without what would lead another Python astray."""
-    astray = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__", "PROJ_LIB", "PROJ_DATA")
+    astray = (
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "VIRTUAL_ENV",
+        "__PYVENV_LAUNCHER__",
+        "PROJ_LIB",
+        "PROJ_DATA",
+    )
     return {**{key: value for key, value in os.environ.items() if key not in astray}, "QT_QPA_PLATFORM": "offscreen"}
 
 
@@ -144,7 +152,9 @@ def run(command: list[str], environment: dict[str, str], failure: str) -> None:
     log = HOME / "setup.log"
     with log.open("ab") as sink:
         start = sink.tell()
-        code = subprocess.call(command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
+        code = subprocess.call(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+        )
     if code:
         with log.open("rb") as source:
             source.seek(start)
@@ -161,7 +171,8 @@ def base_for(name: str, kind: Kind) -> str:
         wanted = " ".join(SYSTEM_PACKAGES.get(name, SYSTEM_PACKAGES["light"]))
         raise SetupError(
             "no suitable Python found: it must be %d.%d or newer and import venv, %s; install the system's "
-            "packages (Debian, Ubuntu: apt-get install %s) or name one in EARTHPRISM_PYTHON" % (*OLDEST, kind.probe, wanted)
+            "packages (Debian, Ubuntu: apt-get install %s) or name one in EARTHPRISM_PYTHON"
+            % (*OLDEST, kind.probe, wanted)
         )
     return base
 

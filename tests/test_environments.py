@@ -62,7 +62,9 @@ def test_made_once_then_found_and_renewed_when_the_lock_changes(copy: Path) -> N
     code, python, progress = run(copy, "light")
     assert code == 0 and "making the light environment" in progress
     assert python == str(copy / ".venv" / "light" / "bin" / "python")
-    assert subprocess.run([python, "-c", "import tinytool; print(tinytool.VALUE)"], capture_output=True).stdout == b"41\n"
+    assert (
+        subprocess.run([python, "-c", "import tinytool; print(tinytool.VALUE)"], capture_output=True).stdout == b"41\n"
+    )
     # scripts name the place where the environment is, not the one where it was built
     assert (copy / ".venv" / "light" / "bin" / "tiny").read_text().splitlines()[0] == f"#!{python}"
     assert run(copy, "light") == (0, python, "")

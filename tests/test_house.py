@@ -41,9 +41,23 @@ def metadata() -> configparser.SectionProxy:
 
 def test_metadata_has_what_the_plugin_site_asks_for() -> None:
     general = metadata()
-    required = ["name", "qgisMinimumVersion", "description", "about", "version", "author", "email", "repository", "tracker"]
+    required = [
+        "name",
+        "qgisMinimumVersion",
+        "description",
+        "about",
+        "version",
+        "author",
+        "email",
+        "repository",
+        "tracker",
+    ]
     assert [key for key in required if not general.get(key)] == []
-    assert (general["name"], general["qgisMinimumVersion"], general["qgisMaximumVersion"]) == ("EarthPrism", "3.22", "4.99")
+    assert (general["name"], general["qgisMinimumVersion"], general["qgisMaximumVersion"]) == (
+        "EarthPrism",
+        "3.22",
+        "4.99",
+    )
     assert re.fullmatch(r"\d+\.\d+\.\d+", general["version"])
     assert general["license"] == "GPL-2.0-or-later"
     assert (ROOT / general["icon"]).is_file()
@@ -97,7 +111,10 @@ def test_torch_is_pinned_to_one_version_without_variant() -> None:
 
 def test_locks_agree_on_versions() -> None:
     """What the light environment runs is what the train environment tests."""
-    pins = {name: set(re.findall(r"^(\S+==[^\\\n]+)", (ROOT / "locks" / f"{name}.txt").read_text(), re.MULTILINE)) for name in HASHED}
+    pins = {
+        name: set(re.findall(r"^(\S+==[^\\\n]+)", (ROOT / "locks" / f"{name}.txt").read_text(), re.MULTILINE))
+        for name in HASHED
+    }
     versions = {name: {pin.split(" ;")[0].strip() for pin in found} for name, found in pins.items()}
     for name in ("light", "full"):
         assert versions[name] <= versions["train"], versions[name] - versions["train"]

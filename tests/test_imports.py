@@ -135,7 +135,9 @@ def test_parts_import_only_what_lies_below_them(part: str) -> None:
 
 
 def test_the_backend_knows_neither_qgis_nor_the_plugin() -> None:
-    wrong = [str(item) for _, item in backend_imports() if item.module.split(".")[0] in {"qgis", "plugin", "earthprism"}]
+    wrong = [
+        str(item) for _, item in backend_imports() if item.module.split(".")[0] in {"qgis", "plugin", "earthprism"}
+    ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -186,5 +188,7 @@ def test_the_plugin_imports_only_qgis_itself_and_the_protocol() -> None:
 
 def test_qt_is_reached_through_qgis() -> None:
     """PyQt5 and PyQt6 differ in name; qgis.PyQt is the same in QGIS 3 and 4."""
-    wrong = [str(i) for file in sources("plugin") for i in imports_of(file) if i.module.split(".")[0].startswith("PyQt")]
+    wrong = [
+        str(i) for file in sources("plugin") for i in imports_of(file) if i.module.split(".")[0].startswith("PyQt")
+    ]
     assert not wrong, "\n".join(wrong)

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("qgis.core", reason="needs QGIS's Python: scripts/test plugin")
-
 
 class Interface:
     """The part of QGIS's interface that the plugin uses, on real widgets."""

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("qgis.core", reason="needs QGIS's Python: scripts/test plugin")
 
-from qgis.core import Qgis, QgsApplication  # noqa: E402
+from qgis.core import Qgis, QgsApplication
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +21,7 @@ def children() -> set[int]:
     """Process numbers of this process's children."""
     listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
     alive = {int(number) for number in listing.split()}
-    return {number for number in alive if "ps" != _name(number)}
+    return {number for number in alive if _name(number) != "ps"}
 
 
 def _name(number: int) -> str:
@@ -55,7 +55,10 @@ def test_unloading_leaves_nothing(interface, qgis_app):
         plugin.unload()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     assert interface.menus == {} and interface.toolbar.actions() == []
-    assert "earthprismCheckBackend" not in {child.objectName() for child in interface.window.findChildren(QObject)} - before
+    assert (
+        "earthprismCheckBackend"
+        not in {child.objectName() for child in interface.window.findChildren(QObject)} - before
+    )
     assert QgsApplication.taskManager().activeTasks() == []
 
 
@@ -118,7 +121,9 @@ def test_a_wrong_setting_is_named(plugin, interface, python_setting, tmp_path):
     assert interface.bar.currentItem().level() == Qgis.MessageLevel.Warning
 
 
-def test_a_python_without_the_packages_is_an_error_in_the_message_bar(plugin, interface, python_setting, tmp_path, wait):
+def test_a_python_without_the_packages_is_an_error_in_the_message_bar(
+    plugin, interface, python_setting, tmp_path, wait
+):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho broken installation >&2\nexit 7\n")
     broken.chmod(0o755)
