@@ -72,12 +72,16 @@ class Lanes:
         log.info("job %s: %s", number, job)
         self._incoming.put(ticket)
 
-    def cancel(self, number: str) -> bool:
-        """Stop a job; one that has not begun ends at once. False when there is no such job (any more)."""
+    def __contains__(self, number: str) -> bool:
+        """Whether there is such a job that has not ended."""
+        return number in self._tickets
+
+    def cancel(self, number: str) -> None:
+        """Stop a job; one that has not begun ends at once. Nothing happens when there is no such job (any more)."""
         with self._changed:
             ticket = self._tickets.get(number)
             if ticket is None:
-                return False
+                return
             ticket.context.cancel()
             waits = not ticket.running
             if waits:
@@ -86,7 +90,6 @@ class Lanes:
         log.info("job %s is to be cancelled", number)
         if waits:
             self._tell(number, Stopped())
-        return True
 
     def cancel_all(self, wait_s: float) -> None:
         """Stop every job and wait for them to end, but not for ever."""

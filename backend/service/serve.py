@@ -89,7 +89,8 @@ class Service:
         elif self._version is None:
             raise ProtocolError(f'"{body.kind}" came first', "the version is not agreed on yet", 'begin with "hello"')
         elif isinstance(body, Cancel):
-            self._tell(number, Reply({"cancelling": self._lanes.cancel(body.job)}))
+            self._tell(number, Reply({"cancelling": body.job in self._lanes}))  # first, then the job's own last event
+            self._lanes.cancel(body.job)
         elif isinstance(body, messages.Shutdown):
             self._queries.submit(self._shut_down, number)
         elif isinstance(body, messages.Status):
