@@ -153,7 +153,7 @@ def describe(path: str | os.PathLike[str]) -> DatasetInfo:
         SourceError: when the file is missing or GDAL cannot open it as a raster.
     """
     name = os.fspath(path)
-    with _open(name) as dataset:
+    with open_raster(name) as dataset:
         crs, rpcs, gcps = _crs(dataset), dataset.rpcs is not None, len(dataset.gcps[0])
         return DatasetInfo(
             path=name,
@@ -234,14 +234,19 @@ def fingerprint(source: Source) -> list[dict[str, Any]]:
     return prints
 
 
-def _open(name: str) -> rasterio.DatasetReader:
-    """Opens a raster with its own handle; errors in the user's words."""
+def open_raster(name: str, overview: int | None = None) -> rasterio.DatasetReader:
+    """Opens a raster with its own handle, at full resolution or at one of its overviews.
+
+    Raises:
+        SourceError: when GDAL cannot open it.
+    """
     if not name:
         raise SourceError("no raster was given", "the name is empty")
+    options = {} if overview is None else {"overview_level": overview}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(name, sharing=False)
+            return rasterio.open(name, sharing=False, **options)
     except (RasterioError, CPLE_BaseError) as error:
         raise open_error(name, error) from error
 
