@@ -46,8 +46,8 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "light": Kind(("light.txt",), "numpy, rasterio, onnxruntime, shapely, pyogrio, safetensors", "270 MB"),
-    "full": Kind(("torch.txt", "full.txt"), "torch, rasterio, onnxruntime", "1 GB, several with CUDA"),
+    "light": Kind(("light.txt",), "numpy, rasterio, onnxruntime, shapely, pyogrio, safetensors", "390 MB"),
+    "full": Kind(("torch.txt", "full.txt"), "torch, rasterio, onnxruntime", "1.2 GB, several with CUDA"),
     "train": Kind(("torch.txt", "train.txt"), "torch, rasterio, onnx, sklearn, pytest", "2 GB, more with CUDA"),
     "qgis": Kind(("qgis.txt",), "qgis.core, pytest_qgis", "20 MB", "ensurepip, qgis.core", shared=True),
 }
@@ -87,8 +87,8 @@ def clean_environment() -> dict[str, str]:
 
 
 def lock_digest(kind: Kind) -> str:
-    """SHA-256 over the lock files and this recipe, hexadecimal."""
-    digest = hashlib.sha256(repr(kind).encode())
+    """SHA-256 over the lock files and how they are installed, hexadecimal."""
+    digest = hashlib.sha256(repr((kind.locks, kind.shared)).encode())
     for name in kind.locks:
         digest.update((LOCKS / name).read_bytes())
     return digest.hexdigest()
@@ -136,7 +136,7 @@ def install_system_packages(name: str) -> bool:
     """Install the system packages that `name` needs, where that is possible; says whether it was tried."""
     packages = SYSTEM_PACKAGES.get(name, SYSTEM_PACKAGES["light"])
     named = "EARTHPRISM_PYTHON" in os.environ  # the user's choice, which no package changes
-    if named or os.name == "nt" or os.geteuid() != 0 or not shutil.which("apt-get"):
+    if named or sys.platform == "win32" or os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     say("installing system packages: " + " ".join(packages))
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -226,7 +226,7 @@ def exclusive(name: str) -> Iterator[None]:
     """One builder at a time; the others wait."""
     HOME.mkdir(exist_ok=True)
     with (HOME / (name + ".lock")).open("w") as handle:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)
