@@ -13,8 +13,6 @@ import numpy as np
 
 from backend.protocol.errors import Cancelled
 
-ACTIVATIONS = ("identity", "softmax", "sigmoid")
-
 
 class Session(Protocol):
     """One graph on one device.
@@ -33,12 +31,15 @@ class Session(Protocol):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    def run(self, feeds: Mapping[str, Any], activation: str = "identity", on_device: bool = False) -> dict[str, Any]:
-        """Computes every output.
+    def run(
+        self, feeds: Mapping[str, Any], wanted: Mapping[str, str] | None = None, on_device: bool = False
+    ) -> dict[str, Any]:
+        """Computes outputs.
 
         Args:
             feeds: float32 arrays by input name, or what a session of the same runtime and device gave `on_device`.
-            activation: "identity", "softmax" or "sigmoid" over axis 1, applied to every output.
+            wanted: activation ("identity", "softmax" or "sigmoid", over axis 1) by output name; None for every
+                output as it is.
             on_device: leave the outputs where they are, for a session that takes them next.
 
         Raises:
