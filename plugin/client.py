@@ -292,6 +292,7 @@ class _Backend:
         self._numbers = itertools.count(1)
         self._conversations: dict[str, _Conversation] = {}
         self._sending = threading.Lock()
+        self._closing = False
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         assert stdin is not None and stdout is not None and stderr is not None
         self._stdin = stdin
@@ -332,7 +333,7 @@ class _Backend:
         how = f"it ended with code {code}" if code >= 0 else f"it was ended by signal {-code}"
         words = " | ".join(lines[-3:])
         return BackendDied(
-            "the backend ended unexpectedly",
+            "the backend was closed" if self._closing else "the backend ended unexpectedly",
             f"{how}: {words}" if words else how,
             "start again; what is finished is kept",
             lines,
@@ -353,6 +354,7 @@ class _Backend:
 
     def close(self) -> None:
         """Close the process's stdin, upon which it ends by itself; kill it when it does not."""
+        self._closing = True
         if self._sending.acquire(timeout=1.0):  # a send that hangs means that the backend does not read: kill
             self._stdin.close()
             self._sending.release()

@@ -29,6 +29,7 @@ from backend.tasks.log import open_log
 QUERY_THREADS = 4  # a slow query, such as inspecting a remote file, must not hold up the others
 NICENESS = 10  # QGIS stays fluid while a job runs
 SHUTDOWN_S = 3.0
+LONGEST_REASON = 500  # characters of an unexpected error; the log has all
 BELOW_NORMAL_PRIORITY_CLASS = 0x4000  # of SetPriorityClass
 
 log = logging.getLogger(__name__)
@@ -171,7 +172,8 @@ class Service:
             return _failed(error)
         except (Exception, SystemExit) as error:  # the border of the process: nothing may get lost
             log.exception("unexpected error")
-            return _failed(self._with_log(InternalError("the backend failed", f"{type(error).__name__}: {error}")))
+            why = f"{type(error).__name__}: {error}"
+            return _failed(self._with_log(InternalError("the backend failed", why[:LONGEST_REASON])))
 
     def _tell(self, number: str, body: EventBody) -> None:
         """Send an event; an answer that cannot be sent becomes an error that can."""
