@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -18,7 +17,7 @@ RUNTIMES = ("onnxruntime", "torch")
 
 def processor() -> Device:
     """The CPU, without asking torch for anything."""
-    return Device("cpu", platform.processor() or platform.machine(), hardware.cpu_memory())
+    return Device("cpu", hardware.cpu_title(), hardware.cpu_memory())
 
 
 def devices() -> tuple[Device, ...]:
