@@ -27,7 +27,7 @@ def devices() -> tuple[Device, ...]:
 
 def runtimes() -> tuple[Runtime, ...]:
     """The installed runtimes; none is imported."""
-    return tuple(Runtime(name, metadata.version(name)) for name in RUNTIMES if hardware.installed(name))
+    return tuple(Runtime(name, _version(name)) for name in RUNTIMES if hardware.installed(name))
 
 
 def device_of(job: Job) -> str:
@@ -50,3 +50,11 @@ def reserved(device: str, context: Context) -> Iterator[None]:
         return
     with device_lock(device, context):
         yield
+
+
+def _version(package: str) -> str:
+    """The installed version; "" for builds that are distributed under another name."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
