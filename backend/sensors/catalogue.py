@@ -60,7 +60,8 @@ class DigitalRule:
         before_date: products sensed before this ISO date follow it when no baseline is known.
         product: regular expression that a product or file name must contain for the rule to hold.
         chosen: True when the rule holds only where a name or the user says so.
-        note: shown as a doubt when the rule was taken because nothing contradicts it.
+        note: shown as a doubt when the rule was taken because of the date alone.
+        warning: what a user of the result should know whenever the rule was taken.
     """
 
     name: str
@@ -75,6 +76,7 @@ class DigitalRule:
     product: str | None = None
     chosen: bool = False
     note: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True)

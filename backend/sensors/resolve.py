@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from backend.geo.source import Layer, Source, source_from_layers
+from backend.protocol.errors import InputError, ParameterError, SourceError
 from backend.protocol.jobs import InputSpec
+from backend.sensors.catalogue import UNITS, catalogue, normal
+from backend.sensors.inspect import UNUSED, InputBand, Inspection, inspect
+from backend.sensors.matching import Need, match, shared_bands
+from backend.sensors.radiometry import Open, Radiometry, decide
 
-if TYPE_CHECKING:
-    from backend.geo.source import Source
-
-
-class Need(Protocol):
-    """A band that a model package asks for."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def center_nm(self) -> float | None: ...
-    @property
-    def width_nm(self) -> float | None: ...
-    @property
-    def polarisation(self) -> str | None: ...
+# From a band's unit and transfer to a wanted unit, where the step is no mere factor.
+_LOGS = {
+    ("linear", "", "db"): "to_db", ("db", "", "linear"): "to_linear",
+    ("linear", "amplitude", "db"): "amplitude_to_db", ("linear", "amplitude", "linear"): "amplitude_to_linear",
+}
 
 
 @dataclass(frozen=True)
@@ -46,12 +42,12 @@ class Conversion:
         values = (numbers.astype(np.float32) + np.float32(self.offset)) * np.float32(self.scale)
         if self.log in ("to_db", "amplitude_to_db"):
             factor = np.float32(10.0 if self.log == "to_db" else 20.0)
-            return np.asarray(factor * np.log10(np.where(values > 0, values, np.nan)), dtype=np.float32)
+            return np.asarray(factor * np.log10(np.where(values > 0, values, np.float32("nan"))), dtype=np.float32)
         if self.log == "to_linear":
             return np.asarray(np.power(np.float32(10.0), values / np.float32(10.0)), dtype=np.float32)
         if self.log == "amplitude_to_linear":
-            return values * values
-        return values
+            return np.asarray(values * values, dtype=np.float32)
+        return np.asarray(values, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -86,4 +82,99 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
         SourceError: the file cannot be used.
         InputError: a band is missing, or metadata leaves something open that an option must decide.
     """
-    raise NotImplementedError
+    inspection = inspect(spec.paths, spec)
+    _check_unit(spec, inspection)
+    if inspection.problems:
+        raise SourceError(f'"{_name(spec)}" cannot be used', inspection.problems[0])
+    if len(inspection.dates) > 1 and spec.date is None:
+        dates = inspection.dates
+        raise InputError(f'"{_name(spec)}" holds {len(dates)} dates', f"from {dates[0]} to {dates[-1]}", f"choose one, such as ::date={dates[0]}")
+    _check_band_names(spec, inspection, needed)
+    bands = match(needed, inspection.bands)
+    meanings = [_meaning(need, band, spec, unit) for need, band in zip(needed, bands, strict=True)]
+    _refuse_open(spec, meanings)
+    known = [meaning for meaning in meanings if isinstance(meaning, Radiometry)]
+    conversions = tuple(_convert(band, meaning, unit) for band, meaning in zip(bands, known, strict=True))
+    sensors = [band.sensor.name for band in bands if band.sensor is not None]
+    return ResolvedInput(
+        source_from_layers(_layers(bands, spec.nodata if spec.nodata is not None else inspection.nodata)),
+        conversions, sensors[0] if sensors else None, inspection.date,
+        _warnings(inspection, needed, bands, known),
+    )
+
+
+def _meaning(need: Need, band: InputBand, spec: InputSpec, unit: str) -> Radiometry | Open:
+    """What the band's numbers mean for a model that wants `unit`."""
+    if unit == "dn":
+        # Models of pictures want 0 to 255; only models without wavelengths take any stored number.
+        free = need.center_nm is None and need.polarisation is None
+        if band.part.header.dtype == "uint8" or free or spec.unit == "dn" or spec.scale is not None:
+            return Radiometry("dn", spec.offset or 0.0, spec.scale if spec.scale is not None else 1.0)
+        return Open(f"the model was made for 8-bit pictures, this input has {band.part.header.dtype} numbers",
+                    "give ::unit=dn;scale= with the factor that maps them to 0 ... 255")
+    return band.radiometry if band.radiometry is not None else decide(band.facts, spec)
+
+
+def _convert(band: InputBand, meaning: Radiometry, unit: str) -> Conversion:
+    if meaning.unit == unit and not meaning.transfer:
+        return Conversion(meaning.offset, meaning.scale)
+    log = _LOGS.get((meaning.unit, meaning.transfer, unit))
+    if log is None:
+        raise InputError(f"the model needs {unit}", f"{band.words()} holds {_spoken(meaning)}",
+                         f"give ::unit={unit};scale= (and ::offset=, added before the scale) when the numbers can be converted")
+    return Conversion(meaning.offset, meaning.scale, log)
+
+
+def _spoken(meaning: Radiometry) -> str:
+    return "plain digital numbers without a calibration" if meaning.unit == "dn" else meaning.unit
+
+
+def _refuse_open(spec: InputSpec, meanings: Sequence[Radiometry | Open]) -> None:
+    for meaning in meanings:
+        if isinstance(meaning, Open):
+            raise InputError(f'"{_name(spec)}" leaves something open', meaning.question, meaning.answer)
+
+
+def _layers(bands: Sequence[InputBand], nodata: float | None) -> list[Layer]:
+    """Neighbouring bands of the same files are read together."""
+    layers: list[Layer] = []
+    for band in bands:
+        last = layers[-1] if layers else None
+        if last is not None and last.paths == band.part.paths:
+            layers[-1] = Layer(last.paths, (*last.indexes, band.part.index), nodata)
+        else:
+            layers.append(Layer(band.part.paths, (band.part.index,), nodata))
+    return layers
+
+
+def _check_unit(spec: InputSpec, inspection: Inspection) -> None:
+    rules = sorted({rule.name for band in inspection.bands if band.sensor is not None for rule in band.sensor.digital})
+    if spec.unit is None or spec.unit in UNITS or spec.unit in rules:
+        return
+    known = [*UNITS, *rules]
+    near = difflib.get_close_matches(spec.unit, known, n=3) or known
+    raise ParameterError(f'"{spec.unit}" is no unit for this input', fix=f"write one of {', '.join(near)}")
+
+
+def _check_band_names(spec: InputSpec, inspection: Inspection, needed: Sequence[Need]) -> None:
+    """Every name after `::bands=` must mean something, to the sensor or to the model."""
+    wanted = {normal(need.name) for need in needed}
+    for name, band in zip(spec.bands or (), inspection.bands, strict=False):
+        if name == UNUSED or band.band is not None or normal(name) in wanted:
+            continue
+        sensors = [catalogue()[inspection.sensor]] if inspection.sensor else list(catalogue().values())
+        spellings = list(dict.fromkeys(known.name for sensor in sensors for known in sensor.bands))
+        near = difflib.get_close_matches(name, spellings, n=4) or spellings[:14]
+        raise ParameterError(f'"{name}" is no band of {inspection.sensor or "a known sensor"}', fix=f"write one of {', '.join(near)}")
+
+
+def _warnings(inspection: Inspection, needed: Sequence[Need], bands: Sequence[InputBand], meanings: Sequence[Radiometry]) -> tuple[str, ...]:
+    # What stays unsure about the date-based offset is shown by `inspect`; repeating it on every run would hide the rest.
+    quiet = {meaning.doubt for band in inspection.bands if isinstance(meaning := band.radiometry, Radiometry)}
+    unused = {meaning.warning for band in inspection.bands if isinstance(meaning := band.radiometry, Radiometry)} - {m.warning for m in meanings}
+    doubts = [doubt for doubt in inspection.doubts if doubt not in quiet and doubt not in unused and not doubt.startswith("not recognised")]
+    return tuple(dict.fromkeys([*doubts, *shared_bands(needed, bands)]))
+
+
+def _name(spec: InputSpec) -> str:
+    return spec.paths[0] if len(spec.paths) == 1 else f"{spec.paths[0]} and {len(spec.paths) - 1} more"
