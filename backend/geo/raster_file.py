@@ -70,7 +70,8 @@ class RasterFile:
         SourceError: when the file is missing or unreadable, then and at any later read.
     """
 
-    def __init__(self, path: str, indexes: tuple[int, ...], nodata: float | None = None, levels: Levels | None = None) -> None:
+    def __init__(self, path: str, indexes: tuple[int, ...], nodata: float | None = None,
+                 levels: Levels | None = None) -> None:
         self.path, self.indexes = path, list(indexes)
         self._nodata, self._levels = nodata, levels or Levels()
         self._dataset: rasterio.DatasetReader | None = None
@@ -78,7 +79,8 @@ class RasterFile:
         dataset = self.open()
         self._level_size = dataset.width, dataset.height
         self._dtypes = [dataset.dtypes[index - 1] for index in indexes]
-        self._read_dtype = "float32" if set(self._dtypes) <= _EXACT_IN_FLOAT32 else max(self._dtypes, key=lambda d: np.dtype(d).itemsize)
+        exact = set(self._dtypes) <= _EXACT_IN_FLOAT32
+        self._read_dtype = "float32" if exact else str(np.result_type(*self._dtypes))
         self._nodata_values = [self._band_nodata(dataset, index) for index in indexes]
         self._alpha = _alpha_band(dataset, indexes)
         self._mask_bands = _mask_bands(dataset, indexes)
@@ -169,7 +171,8 @@ class RasterFile:
             valid[place] = True if part is None else part
         return values, valid
 
-    def _invalid(self, dataset: rasterio.DatasetReader, place: RasterioWindow, numbers: NDArray[np.generic]) -> Mask | None:
+    def _invalid(self, dataset: rasterio.DatasetReader, place: RasterioWindow,
+                 numbers: NDArray[np.generic]) -> Mask | None:
         """Pixels (H, W) that are invalid in any band; None when none can be."""
         invalid: Mask | None = None
         if self._floating:
@@ -190,7 +193,7 @@ class RasterFile:
         for value in {dataset.nodatavals[index - 1], self._nodata}:
             if value is None or not np.isfinite(value):
                 continue
-            if dtype.kind in "iu" and not (float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
+            if dtype.kind in "iu" and (value % 1 or not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
                 continue  # a value that the band cannot hold
             with np.errstate(over="ignore"):
                 found.append(np.dtype(self._read_dtype).type(dtype.type(value)))
@@ -202,9 +205,9 @@ class RasterFile:
             return
         status = _status(self.path)
         if status is None:
-            raise SourceError(f'"{self.path}" has vanished while it was being read', "", "put it back, then resume")
+            raise SourceError(f'"{self.path}" has vanished while it was read', "", "put it back, then resume")
         if status != self._status:
-            raise SourceError(f'"{self.path}" has changed while it was being read', "its size or time of change is another",
+            raise SourceError(f'"{self.path}" has changed while it was read', "its size or time of change differs",
                               "start again when it is complete")
 
 

@@ -23,8 +23,8 @@ _OPEN_FILES = 64
 class StripReader:
     """Reads windows of a grid from a source; one dataset handle per reader, hence per thread; a context manager.
 
-    Aligned rasters are read as they are. Others are sampled by a box as wide as the target pixel: the area-weighted average
-    when shrinking (from overviews where there are any), bilinear interpolation when enlarging.
+    Aligned rasters are read as they are. Others are sampled by a box as wide as the target pixel: the area-weighted
+    average when shrinking (from overviews where there are any), bilinear interpolation when enlarging.
 
     Args:
         source: the bands.
@@ -46,7 +46,8 @@ class StripReader:
     def __enter__(self) -> StripReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -65,8 +66,8 @@ class StripReader:
         Returns:
             values: float32 (bands, H, W); 0 where invalid.
             valid: bool (H, W): the nearest source pixel is valid in every band. Values of valid pixels hold nothing of
-                invalid neighbours. Shrunk by two or more, a pixel is valid when at least half of the nearest cell of source
-                pixels is.
+                invalid neighbours. Shrunk by two or more, a pixel is valid when at least half of the nearest cell of
+                source pixels is.
         """
         shape = (window.height, window.width)
         inner = window.intersect(self.grid.window)
@@ -144,7 +145,8 @@ class MaskReader:
     def __enter__(self) -> MaskReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -212,7 +214,7 @@ class _Tile:
         local_cols = _clamped(cols, width) - cells.col
         local_rows = _clamped(rows, height) - cells.row
         if self._nearest:
-            points = (local_cols, local_rows) if axes is None else np.broadcast_arrays(local_cols[None, :], local_rows[:, None])
+            points = (local_cols, local_rows) if axes is None else (local_cols[None, :], local_rows[:, None])
             out[...] = pick_points(values, *points)
             valid = None if known is None else pick_points(known[None], *points)[0]
         else:

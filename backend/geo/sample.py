@@ -1,8 +1,8 @@
 """Sampling of a raster at pixel coordinates: a box as wide as the target pixel, at least one raster pixel.
 
-When shrinking this is the area-weighted average; when enlarging, a box of one pixel is bilinear interpolation. Weights of
-invalid pixels count as 0 and the rest is renormalised. Everything is elementwise, so that a pixel gets the same bits
-whatever the window it is computed in.
+When shrinking this is the area-weighted average; when enlarging, a box of one pixel is bilinear interpolation. Weights
+of invalid pixels count as 0 and the rest is renormalised. Everything is elementwise, so that a pixel gets the same
+bits whatever the window it is computed in.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def taps(centres: Floats, width: float) -> tuple[Indexes, list[Values]]:
     return start.astype(np.intp), [(weight / width).astype(np.float32) for weight in weights]
 
 
-def sample_axes(values: Values, valid: Mask | None, cols: Floats, rows: Floats, widths: tuple[float, float]) -> tuple[Values, Mask | None]:
+def sample_axes(values: Values, valid: Mask | None, cols: Floats, rows: Floats,
+                widths: tuple[float, float]) -> tuple[Values, Mask | None]:
     """Samples at the crossings of columns and rows.
 
     Args:
@@ -64,7 +65,8 @@ def sample_axes(values: Values, valid: Mask | None, cols: Floats, rows: Floats, 
     return _normalised(total, weight, inside), inside
 
 
-def sample_points(values: Values, valid: Mask | None, cols: Floats, rows: Floats, widths: tuple[float, float]) -> tuple[Values, Mask | None]:
+def sample_points(values: Values, valid: Mask | None, cols: Floats, rows: Floats,
+                  widths: tuple[float, float]) -> tuple[Values, Mask | None]:
     """Samples at points.
 
     Args:

@@ -197,7 +197,7 @@ def mosaic_grid(grids: Sequence[Grid]) -> Grid:
     """The finest tile's grid, extended by whole pixels until it covers every tile.
 
     Raises:
-        GridError: when a tile cannot be expressed in that grid's CRS, or the tiles lie on both sides of the antimeridian.
+        GridError: when a tile cannot be expressed in that grid's CRS, or tiles lie on both sides of the antimeridian.
     """
     finest = min(grids, key=_pixel_area)
     windows = [footprint(finest, grid) for grid in grids]
@@ -206,7 +206,7 @@ def mosaic_grid(grids: Sequence[Grid]) -> Grid:
     height = max(window.bottom for window in windows) - row
     union = finest.crop(Window(col, row, width, height))
     if finest.crs.is_geographic and len(grids) > 1 and union.bounds[2] - union.bounds[0] > 180.0:
-        raise GridError("the tiles lie on both sides of the antimeridian", "together they would span more than half the Earth",
+        raise GridError("the tiles lie on both sides of the antimeridian", "together they span more than half the Earth",
                         "run the parts east and west of 180 degrees separately")
     if max(width, height) > _LARGEST_SIDE:
         raise GridError("the tiles do not form a mosaic", f"they would span {width} x {height} pixels",
@@ -218,7 +218,7 @@ def fingerprint(source: Source) -> list[dict[str, Any]]:
     """What identifies the source's files, to tell whether a run may be resumed.
 
     Per file that holds pixels: name, size in bytes, mtime_ns, sha256 of its first and last 64 KiB; for names
-    that are no local files the sha256 of the header. `.aux.xml` is left out, since looking at a raster in QGIS writes it.
+    that are no local files the sha256 of the header. `.aux.xml` is left out: looking at a raster in QGIS writes it.
 
     Raises:
         SourceError: when a file is missing or cannot be read.
@@ -229,8 +229,9 @@ def fingerprint(source: Source) -> list[dict[str, Any]]:
         files = [file for file in info.files if os.path.isfile(file) and not file.lower().endswith(".aux.xml")]
         prints.extend(_file_print(file) for file in dict.fromkeys(files))
         if not files:
-            header = repr((info.driver, info.width, info.height, info.grid and info.grid.to_dict(), info.bands, info.tags))
-            prints.append({"name": name, "size": None, "mtime_ns": None, "sha256": hashlib.sha256(header.encode()).hexdigest()})
+            place = info.grid.to_dict() if info.grid else {}
+            header = repr((info.driver, info.width, info.height, place, info.bands, info.tags)).encode()
+            prints.append({"name": name, "size": None, "mtime_ns": None, "sha256": hashlib.sha256(header).hexdigest()})
     return prints
 
 
@@ -320,10 +321,10 @@ def _problem(info: DatasetInfo) -> SourceError | None:
     if info.grid is not None:
         return _place_problem(info.path, info.grid)
     if info.gcps:
-        return SourceError(f'"{info.path}" is not georeferenced yet', f"it has {info.gcps} ground control points but no transform",
+        return SourceError(f'"{info.path}" is not georeferenced yet', f"it has {info.gcps} ground control points only",
                            "warp it first, for example with gdalwarp -tps -t_srs EPSG:32633 in.tif out.tif")
     if info.rpcs:
-        return SourceError(f'"{info.path}" is not orthorectified', "it has rational polynomial coefficients but no transform",
+        return SourceError(f'"{info.path}" is not orthorectified', "it has rational polynomial coefficients only",
                            "orthorectify it first, for example with gdalwarp -rpc -t_srs EPSG:32633 in.tif out.tif")
     if info.crs is None:
         return SourceError(f'"{info.path}" has no coordinate reference system', "",
@@ -361,7 +362,7 @@ def _check_bands(info: DatasetInfo, indexes: Sequence[int], classes: bool) -> No
             raise SourceError(f'band {index} of "{info.path}" holds complex numbers', "",
                               "compute intensity or amplitude first, calibrated and terrain-corrected")
         if band.colour == ColorInterp.palette.name and not classes:
-            raise SourceError(f'band {index} of "{info.path}" is a palette', "its numbers are colour indexes, not measurements",
+            raise SourceError(f'band {index} of "{info.path}" is a palette', "its numbers are indexes of colours",
                               "expand the palette first, for example with gdal_translate -expand rgb in.tif out.tif")
 
 

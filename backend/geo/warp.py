@@ -1,4 +1,4 @@
-"""Where a grid's pixels lie in a raster: exact for equal CRSs, else interpolated on a lattice that is fixed to the grid.
+"""Where a grid's pixels lie in a raster: exact for equal CRSs, else interpolated on a lattice fixed to the grid.
 
 GDAL's own approximate transformer starts anew for every window, so that its result depends on how windows are cut.
 A lattice at absolute pixel positions gives each pixel the same coordinates in every window.
@@ -146,18 +146,21 @@ class PixelMap:
         us, vs = self._exact(np.array([col - 0.5, col + 0.5, col, col]), np.array([row, row, row - 0.5, row + 0.5]))
         scale = math.hypot(us[1] - us[0], us[3] - us[2]), math.hypot(vs[1] - vs[0], vs[3] - vs[2])
         if not (math.isfinite(scale[0]) and math.isfinite(scale[1])):
-            raise GridError("the raster cannot be put on the grid", "its CRS is not defined in the middle of the common area")
+            raise GridError("the raster cannot be put on the grid", "its CRS is not defined where they meet")
         return scale
 
     def _lattice_error(self, area: Window) -> float:
-        """Largest distance in raster pixels between interpolated and exact coordinates at cell middles all over the area."""
+        """Largest distance in raster pixels of interpolated from exact coordinates, at cell middles all over the area."""
         half = self._step / 2
         cols = np.linspace(area.col, max(area.col, area.right - self._step), _SAMPLES) + half
         rows = np.linspace(area.row, max(area.row, area.bottom - self._step), _SAMPLES) + half
         middle_cols, middle_rows = np.meshgrid(cols, rows)
         middle = np.stack(self._exact(middle_cols, middle_rows))
-        corners = [np.stack(self._exact(middle_cols + dx, middle_rows + dy)) for dx in (-half, half) for dy in (-half, half)]
-        difference = np.abs(sum(corners[1:], corners[0]) / 4 - middle) / np.maximum(1.0, np.array(self.scale))[:, None, None]
+        corners = [np.stack(self._exact(middle_cols + dx, middle_rows + dy))
+                   for dx in (-half, half) for dy in (-half, half)]
+        # When shrinking, what counts is the error in pixels of the grid.
+        unit = np.maximum(1.0, np.array(self.scale))[:, None, None]
+        difference = np.abs(sum(corners[1:], corners[0]) / 4 - middle) / unit
         return float(np.nanmax(difference)) if np.isfinite(difference).any() else 0.0
 
 
@@ -185,8 +188,8 @@ def _outline(width: int, height: int) -> tuple[Floats, Floats]:
 def _check_points(xs: Floats, ys: Floats, crs: CRS) -> None:
     """Refuses an outline that leaves the CRS's domain or, in degrees, jumps from one side of the Earth to the other."""
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-        raise GridError("a raster cannot be expressed in the CRS it is needed in", "it lies outside the CRS's domain of use",
+        raise GridError("a raster cannot be expressed in the CRS it is needed in", "it lies outside of where that is valid",
                         "choose an output CRS that fits the area")
     if crs.is_geographic and float(np.abs(np.diff(xs)).max()) > 180.0:
-        raise GridError("a raster crosses the antimeridian or holds a pole", "longitudes jump from -180 to 180 degrees inside it",
+        raise GridError("a raster crosses the antimeridian or holds a pole", "longitudes jump by 360 degrees inside it",
                         "use a projected CRS for all rasters, or cut the scene at 180 degrees and run both parts")

@@ -1,0 +1,58 @@
+"""GDAL's COG translation, in this process or, run as a script, in one that can be killed.
+
+GDAL offers no way to interrupt a translation through rasterio, and one of a large raster takes minutes. This file imports
+nothing of the project, so that it also runs by its path under an isolated interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+
+import rasterio
+import rasterio.shutil
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+
+
+def translate(source: str, target: str, options: Mapping[str, str], cache_mb: int) -> None:
+    """Copies a raster into a COG.
+
+    Args:
+        options: the COG driver's creation options.
+        cache_mb: block cache in MiB.
+
+    Raises:
+        RasterioError, CPLE_BaseError: as GDAL reports them.
+    """
+    # No side file: GDAL writes it last and says nothing when that fails; the caller writes what is needed.
+    with rasterio.Env(GDAL_CACHEMAX=cache_mb << 20, GDAL_PAM_ENABLED="NO"):
+        rasterio.shutil.copy(source, target, driver="COG", **options)
+
+
+def _end_with_parent() -> None:
+    """Waits for the end of standard input, which comes when the parent dies however it dies."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def main() -> int:
+    """Translates what the first line of standard input describes; 0 when done, 1 with GDAL's words on standard error."""
+    request = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        translate(request["source"], request["target"], request["options"], request["cache_mb"])
+    except (RasterioError, CPLE_BaseError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    # An ordinary exit would wait for, or abort in, the thread that reads standard input.
+    os._exit(status)
