@@ -144,16 +144,12 @@ class InstallJob:
     """Take a model package into the user's folder.
 
     Attributes:
-        source: folder, zip or URL of the package.
-        sha256: digest that a downloaded zip must have; None trusts the package's own sums.
-        replace: whether an installed package of the same name gives way.
+        source: folder, zip or URL of the package; the last two may end in "#sha256=" and the zip's digest.
     """
 
     kind: ClassVar[str] = "install"
 
     source: str
-    sha256: Optional[str] = None
-    replace: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Ticket:
         context: its ear and mouth.
         device: what it computes on; None until that is known.
         running: whether its turn has come.
+        ended: whether its last event is on its way.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Ticket:
     context: Context
     device: str | None = None
     running: bool = False
+    ended: bool = False
 
 
 class Lanes:
@@ -74,22 +76,20 @@ class Lanes:
 
     def __contains__(self, number: str) -> bool:
         """Whether there is such a job that has not ended."""
-        return number in self._tickets
+        ticket = self._tickets.get(number)
+        return ticket is not None and not ticket.ended
 
     def cancel(self, number: str) -> None:
         """Stop a job; one that has not begun ends at once. Nothing happens when there is no such job (any more)."""
         with self._changed:
             ticket = self._tickets.get(number)
-            if ticket is None:
+            if ticket is None or ticket.ended:
                 return
             ticket.context.cancel()
-            waits = not ticket.running
-            if waits:
-                del self._tickets[number]
-                self._changed.notify_all()
+            ticket.ended = waits = not ticket.running
         log.info("job %s is to be cancelled", number)
         if waits:
-            self._tell(number, Stopped())
+            self._say_last(ticket, Stopped())
 
     def cancel_all(self, wait_s: float) -> None:
         """Stop every job and wait for them to end, but not for ever."""
@@ -133,18 +133,23 @@ class Lanes:
         while True:
             ticket = lane.get()
             with self._changed:
-                ticket.running = self._tickets.get(ticket.id) is ticket
+                ticket.running = not ticket.ended
             if ticket.running:
                 self._end(ticket, self._perform(ticket))
 
     def _end(self, ticket: Ticket, last: LastEvent) -> None:
         with self._changed:
-            if self._tickets.get(ticket.id) is not ticket:
+            if ticket.ended:
                 return  # cancelled before its turn came; that was said already
-            del self._tickets[ticket.id]
-            self._changed.notify_all()
+            ticket.ended = True
+        self._say_last(ticket, last)
+
+    def _say_last(self, ticket: Ticket, last: LastEvent) -> None:
         log.info("job %s ended: %s", ticket.id, last.kind)
         self._tell(ticket.id, last)
+        with self._changed:  # only now, so that a shutdown waits until it is said
+            del self._tickets[ticket.id]
+            self._changed.notify_all()
 
 
 def _start(target: Callable[..., None], name: str, *arguments: Any) -> None:

@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
-from backend.manifest import load, locate
+from backend.manifest import load, locate, store
+from backend.manifest.package import Package
 from backend.protocol.errors import PackageError
-from backend.protocol.jobs import ComputeSpec
+from backend.protocol.jobs import ComputeSpec, InstallJob, RemoveJob
 from backend.protocol.messages import ModelSummary
 from backend.runtime import verify as golden
+from backend.tasks.context import Context
+
+PROGRESS_STEPS = 1000
 
 log = logging.getLogger(__name__)
 
 
 def summaries() -> tuple[ModelSummary, ...]:
-    """The usable packages; a broken one is left out, its problem is in `list_models`."""
-    found = []
-    for _, _, folder in locate.candidates():
-        try:
-            package = load.load(folder, digests=False)
-        except PackageError as error:
-            log.warning("%s", error)
-            continue
-        found.append(ModelSummary(package.name, package.version, package.title, package.kind, package.task))
-    return tuple(found)
+    """The usable packages; a broken one is left out and logged."""
+    listing = store.list_installed()
+    for folder, problem in listing.problems:
+        log.warning("%s: %s", folder, problem)
+    return tuple(ModelSummary(p.name, p.version, p.title, p.kind, p.task) for p in listing.packages)
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Every installed and built-in package with its folder, and its problem where it cannot be used."""
-    found = []
-    for name, version, folder in locate.candidates():
-        entry: dict[str, Any] = {"name": name, "version": version, "path": str(folder)}
-        entry["built_in"] = locate.is_built_in(folder)
-        try:
-            package = load.load(folder, digests=False)
-            entry |= {"title": package.title, "kind": package.kind, "task": package.task, "problem": ""}
-        except PackageError as error:
-            entry["problem"] = str(error)
-        found.append(entry)
-    return found
+    """Every installed and built-in package with its folder; those that cannot be used come last, with the problem."""
+    listing = store.list_installed()
+    broken = [_entry(folder) | {"problem": str(problem)} for folder, problem in listing.problems]
+    return [_summary(package) | {"problem": ""} for package in listing.packages] + broken
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -51,14 +43,7 @@ def describe(name: str) -> dict[str, Any]:
     """
     package = load.load(name)
     document = json.loads((package.root / "model.json").read_text("utf-8"))
-    return {
-        "reference": package.reference,
-        "title": package.title,
-        "path": str(package.root),
-        "built_in": locate.is_built_in(package.root),
-        "digest": package.digest,
-        "document": document,
-    }
+    return _summary(package) | {"digest": package.digest, "document": document}
 
 
 def verify(name: str, compute: ComputeSpec | None = None) -> dict[str, Any]:
@@ -76,4 +61,51 @@ def verify(name: str, compute: ComputeSpec | None = None) -> dict[str, Any]:
         "reference": package.reference,
         "ok": all(check.ok for check in checks),
         "checks": [c.to_dict() for c in checks],
+    }
+
+
+def install(job: InstallJob, context: Context) -> dict[str, Any]:
+    """Take a package into the user's folder, if its golden input gives the golden output in at least one variant.
+
+    A package of which this machine cannot compute any variant is installed: another environment may be able to.
+
+    Raises:
+        PackageError: the package is refused, or another one of this name and version is there.
+        OutputError: it cannot be stored.
+        Cancelled: the context says so.
+    """
+
+    def report(share: float, text: str) -> None:
+        context.progress(text, int(share * PROGRESS_STEPS), PROGRESS_STEPS)
+
+    done = store.install(job.source, report, context.cancelled, _refuse_when_wrong)
+    return _summary(done.package) | {"already_installed": done.already, "sha256": done.sha256}
+
+
+def remove(job: RemoveJob) -> dict[str, Any]:
+    """Delete an installed package; raises `PackageError` where there is none, or where it must stay."""
+    return {"reference": store.remove(job.name)}
+
+
+def _refuse_when_wrong(package: Package) -> None:
+    computed = [check for check in golden.verify(package) if check.difference is not None]
+    if computed and not any(check.ok for check in computed):
+        raise PackageError(
+            f"{package.reference} does not compute what its author computed", computed[0].sentence(), "ask its author"
+        )
+
+
+def _entry(folder: Path) -> dict[str, Any]:
+    return {"path": str(folder), "built_in": locate.is_built_in(folder)}
+
+
+def _summary(package: Package) -> dict[str, Any]:
+    return {
+        "reference": package.reference,
+        "name": package.name,
+        "version": package.version,
+        "title": package.title,
+        "kind": package.kind,
+        "task": package.task,
+        **_entry(package.root),
     }

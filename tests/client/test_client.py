@@ -14,10 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 from earthprism.backend.protocol import messages
-from earthprism.backend.protocol.errors import Cancelled, EarthPrismError, ProtocolError, SourceError
-from earthprism.backend.protocol.jobs import ComputeSpec, SegmentJob
+from earthprism.backend.protocol.errors import Cancelled, EarthPrismError, PackageError, ProtocolError, SourceError
+from earthprism.backend.protocol.jobs import ComputeSpec, InstallJob, RemoveJob, SegmentJob
 from earthprism.plugin.client import Client, clean_environment, start_command
 from earthprism.plugin.errors import BackendDied, BackendNotStarted, BackendTimeout
+
+from tests.packages import identity_package
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "tests" / "backend" / "service" / "stand_in.py"
@@ -54,6 +56,18 @@ def test_the_real_backend_starts_from_its_folder(make: Callable[..., Client], tm
     assert "models" in client.query(messages.ListModels())
     client.close()
     assert not client.alive and not psutil.pid_exists(welcome.pid)
+
+
+def test_packages_are_installed_and_removed_over_the_wire(make: Callable[..., Client], tmp_path: Path) -> None:
+    package = identity_package(tmp_path / "made").root
+    client = make(start_command(sys.executable, ROOT))
+    assert client.run(InstallJob(str(package)))["name"] == "identity"
+    assert "identity" in {model["name"] for model in client.query(messages.ListModels())["models"]}
+    assert client.query(messages.VerifyModel("identity", ComputeSpec(device="cpu")))["ok"]
+    with pytest.raises(PackageError, match="no-such"):
+        client.run(RemoveJob("no-such"))
+    assert "identity" in {model.name for model in client.restart().models}
+    client.run(RemoveJob("identity"))
 
 
 def test_progress_and_result(client: Client) -> None:
@@ -228,7 +242,7 @@ root, *command = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("earthprism", root + "/__init__.py", submodule_search_locations=[root])
 sys.modules["earthprism"] = importlib.util.module_from_spec(spec)
 from earthprism.plugin.client import Client
-from earthprism.backend.protocol.jobs import ComputeSpec, SegmentJob
+from earthprism.backend.protocol.jobs import ComputeSpec, InstallJob, RemoveJob, SegmentJob
 client = Client(command)
 print(client.start().pid, flush=True)
 client.run(SegmentJob((), (sys.stdin.readline().strip(),), "o.tif", compute=ComputeSpec(device="cpu")),

@@ -61,7 +61,7 @@ REQUESTS = {
     "session-save": m.SaveSession("4", "my-orchards", "orchards.zip"),
     "session-close": m.CloseSession("4"),
     "segment": _SEGMENT,
-    "install": InstallJob("https://example.org/water.zip", "00" * 32, True),
+    "install": InstallJob("https://example.org/water.zip#sha256=" + "00" * 32),
     "remove": RemoveJob("my-orchards"),
 }
 

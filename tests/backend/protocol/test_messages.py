@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import typing
 from pathlib import Path
@@ -11,13 +10,9 @@ from pathlib import Path
 import pytest
 
 from backend.protocol import jobs, messages, wire
+from tests.backend.protocol import examples
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "messages"
-_spec = importlib.util.spec_from_file_location("message_examples", Path(__file__).with_name("examples.py"))
-assert _spec is not None and _spec.loader is not None
-examples = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(examples)
-
 ENVELOPES = {
     **{name: messages.Request("12", body) for name, body in examples.REQUESTS.items()},
     **{name: messages.Event("34", "12", body) for name, body in examples.EVENTS.items()},
