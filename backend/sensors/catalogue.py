@@ -1,11 +1,11 @@
-"""The sensors that are known: bands, units and rules from digital numbers to physical values, read from `data/*.json`."""
+"""The known sensors: bands, units, rules from digital numbers to physical values; read from `data/*.json`."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from backend.protocol.errors import ParameterError
 
@@ -159,7 +159,7 @@ def normal(label: str) -> str:
     return re.sub(r"(?<![0-9])0+(?=[0-9])", "", text)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _spellings(sensor: Sensor) -> dict[str, Band]:
     """Every spelling of every band; names win over aliases, these over common names."""
     found: dict[str, Band] = {}
@@ -174,7 +174,7 @@ def _spellings(sensor: Sensor) -> dict[str, Band]:
     return found
 
 
-@lru_cache(maxsize=1)
+@cache
 def catalogue() -> dict[str, Sensor]:
     """All sensors by name, in the order of their names."""
     from backend.sensors.loading import load_all  # the loader needs the classes of this module

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backend.geo.source import BandInfo, DatasetInfo, describe
 from backend.protocol.errors import ParameterError
-from backend.sensors.dates import cf_date
+from backend.sensors.dates import cf_date, nearest
 from backend.sensors.parts import Part, Parts
 
 _TIME_NAMES = ("t", "time", "date", "valid_time")
@@ -27,31 +27,36 @@ def take_apart(info: DatasetInfo, date: str | None) -> Parts:
     Raises:
         ParameterError: the cube has dates, but not this one.
     """
-    names = [name for name in info.subdatasets if not _NO_BAND.search(variable_of(name))] if not info.bands else [info.path]
+    names = (
+        [name for name in info.subdatasets if not _NO_BAND.search(variable_of(name))] if not info.bands else [info.path]
+    )
     variables = [info] if info.bands else [describe(name) for name in names]
     dates = sorted({stated for variable in variables for stated in _dates(variable) if stated})
     if date is not None and dates and date not in dates:
-        raise ParameterError(f"the cube holds no date {date}", f"it has {_spoken(dates)}", f"give ::date={nearest(dates, date)}, for example")
+        raise ParameterError(
+            f"the cube holds no date {date}",
+            f"it has {_spoken(dates)}",
+            f"give ::date={nearest(dates, date)}, for example",
+        )
     chosen = date if date is not None and dates else (dates[0] if dates else None)
     parts = [part for variable in variables for part in _bands(variable, chosen)]
     names_of_file = _file_names(info.path)
     return Parts(
-        "cube", tuple(parts), tuple(variables), names_of_file[:1], names_of_file[1:], tuple(dates) if len(dates) > 1 else (), chosen,
+        "cube",
+        tuple(parts),
+        tuple(variables),
+        names_of_file[:1],
+        names_of_file[1:],
+        tuple(dates) if len(dates) > 1 else (),
+        chosen,
         doubts=_undeclared_nodata(variables),
+        problems=tuple(problem.sentence() for variable in variables if (problem := variable.problem())),
     )
 
 
 def variable_of(name: str) -> str:
     """Variable of a GDAL name such as `netcdf:cube.nc:S2-L2A-B04`."""
     return name.rsplit(":", 1)[-1].strip('"/')
-
-
-def nearest(dates: list[str] | tuple[str, ...], date: str) -> str:
-    """The date of a list that is closest to another."""
-    from datetime import date as day
-
-    wanted = day.fromisoformat(date)
-    return min(dates, key=lambda text: abs((day.fromisoformat(text) - wanted).days))
 
 
 def _file_names(path: str) -> tuple[str, ...]:
@@ -68,7 +73,11 @@ def _dates(variable: DatasetInfo) -> list[str | None]:
 
 def _time(variable: DatasetInfo, band: BandInfo) -> str | None:
     units = variable.tags.get("", {})
-    items = {key.lower(): (key[len("NETCDF_DIM_"):], value) for key, value in band.tags.get("", {}).items() if key.startswith("NETCDF_DIM_")}
+    items = {
+        key.lower(): (key[len("NETCDF_DIM_") :], value)
+        for key, value in band.tags.get("", {}).items()
+        if key.startswith("NETCDF_DIM_")
+    }
     for name in _TIME_NAMES:
         if f"netcdf_dim_{name}" in items:
             spelled, value = items[f"netcdf_dim_{name}"]
@@ -84,19 +93,33 @@ def _bands(variable: DatasetInfo, date: str | None) -> list[Part]:
         if time is not None and time != date:
             continue
         items = band.tags.get("", {})
-        along = next((items[key] for key in items if key.startswith("NETCDF_DIM_") and key[len("NETCDF_DIM_"):].lower() in _BAND_NAMES), "")
+        along = next(
+            (
+                items[key]
+                for key in items
+                if key.startswith("NETCDF_DIM_") and key[len("NETCDF_DIM_") :].lower() in _BAND_NAMES
+            ),
+            "",
+        )
         label = band.description or along or items.get("NETCDF_VARNAME", "") or variable_of(variable.path)
         found.append(Part((variable.path,), band.index, label, band))
     return found
 
 
 def _undeclared_nodata(variables: list[DatasetInfo]) -> tuple[str, ...]:
-    """openEO leaves 65535 in 16-bit cubes without declaring it; GDAL then reports NetCDF's default fill value instead."""
+    """A doubt on 16-bit openEO cubes: 65535 stands undeclared, so GDAL reports NetCDF's default fill value."""
     for variable in variables:
         tags = variable.tags.get("", {})
         silent = not any(key.endswith(("#_FillValue", "#missing_value")) for key in tags)
-        if silent and "openeo" in tags.get("NC_GLOBAL#institution", "").lower() and any(band.dtype == "uint16" for band in variable.bands):
-            return ("the 16-bit variables declare no nodata value; openEO writes 65535 for it, give ::nodata=65535 if this cube does",)
+        if (
+            silent
+            and "openeo" in tags.get("NC_GLOBAL#institution", "").lower()
+            and any(band.dtype == "uint16" for band in variable.bands)
+        ):
+            return (
+                "the 16-bit variables declare no nodata value; openEO writes 65535 for it, "
+                "give ::nodata=65535 if this cube does",
+            )
     return ()
 
 

@@ -7,10 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-# Metadata items that state when the scene was taken, best first; compared in lower case, without "NC_GLOBAL#" and the like.
-ACQUISITION_TAGS = ("acquisition_date", "date_acquired", "acquisitiondatetime", "acquisitiondate", "datatake_1_datatake_sensing_start",
-                    "product_start_time", "start_datetime", "acquisition_time", "acquisition time", "sensing_time", "firstlinetime",
-                    "sceneacquisitiondate", "datetime", "date")
+# Metadata items that state when the scene was taken, best first; in lower case, without "NC_GLOBAL#" and the like.
+ACQUISITION_TAGS = (
+    "acquisition_date",
+    "date_acquired",
+    "acquisitiondatetime",
+    "acquisitiondate",
+    "datatake_1_datatake_sensing_start",
+    "product_start_time",
+    "start_datetime",
+    "acquisition_time",
+    "acquisition time",
+    "sensing_time",
+    "firstlinetime",
+    "sceneacquisitiondate",
+    "datetime",
+    "date",
+)
 # The TIFF item says when the file was written or the picture taken; writers disagree.
 WRITING_TAGS = ("tifftag_datetime",)
 _CALENDAR = re.compile(r"(?<![0-9])((?:19|20)[0-9]{2})([-_.:]?)(0[1-9]|1[0-2])\2(0[1-9]|[12][0-9]|3[01])(?![0-9])")
@@ -71,14 +84,21 @@ def date_of(tags: Mapping[str, str], names: Iterable[str]) -> Dating:
         if len(set(stated)) == 1 or (stated and _PRODUCT.search(name)):
             return Dating(stated[0], origin=f'name "{name}"')
         if stated:
-            return Dating(period=(min(stated), max(stated)), origin=f'name "{name}"',
-                          doubt=f'the name "{name}" states a period, {min(stated)} to {max(stated)}, no single date')
+            return Dating(
+                period=(min(stated), max(stated)),
+                origin=f'name "{name}"',
+                doubt=f'the name "{name}" states a period, {min(stated)} to {max(stated)}, no single date',
+            )
         if not year and _YEAR.search(name):
             year = _YEAR.findall(name)[0]
     for key in WRITING_TAGS:
         stated = dates_in(items.get(key, ""))
         if stated:
-            return Dating(stated[0], origin=f"metadata item {key}", doubt=f"the date {stated[0]} is that of the TIFF file, perhaps not the acquisition")
+            return Dating(
+                stated[0],
+                origin=f"metadata item {key}",
+                doubt=f"the date {stated[0]} is that of the TIFF file, perhaps not the acquisition",
+            )
     if year:
         return Dating(doubt=f"only the year is stated ({year}); give ::date=YYYY-MM-DD where the day matters")
     return Dating()
@@ -113,6 +133,12 @@ def equal_periods(period: tuple[str, str], count: int) -> list[tuple[str, str]]:
     days = (end - start).days
     edges = [start + timedelta(days=round(days * step / count)) for step in range(count + 1)]
     return [(a.isoformat(), b.isoformat()) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def nearest(dates: list[str] | tuple[str, ...], wanted: str) -> str:
+    """The date of a list that is closest to another."""
+    day = date.fromisoformat(wanted)
+    return min(dates, key=lambda text: abs((date.fromisoformat(text) - day).days))
 
 
 def _calendar(year: int, month: int, day: int) -> str | None:

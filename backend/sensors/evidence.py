@@ -27,7 +27,14 @@ class Evidence:
     def where(self, sensor: Sensor) -> str:
         """The text that names the sensor, for the user."""
         strength = self.mention(sensor)
-        return next((f'{PLACES[strength]} "{text}"' for rank, text in self.texts if rank == strength and sensor.mentioned(text)), "")
+        return next(
+            (
+                f'{PLACES[strength]} "{text}"'
+                for rank, text in self.texts
+                if rank == strength and sensor.mentioned(text)
+            ),
+            "",
+        )
 
     def level(self, sensor: Sensor) -> bool:
         """True when a text names the sensor's processing level."""
@@ -40,7 +47,11 @@ class Evidence:
 
 def gather(tags: Mapping[str, str], labels: Iterable[str], names: Iterable[str], folders: Iterable[str]) -> Evidence:
     """Evidence of metadata items, band labels, file and folder names."""
-    found = [(METADATA, value) for value in tags.values() if 0 < len(value) <= _LONGEST and not value.lstrip().startswith(("<", "{", "PROJCS", "GEOGCS"))]
+    found = [
+        (METADATA, value)
+        for value in tags.values()
+        if 0 < len(value) <= _LONGEST and not value.lstrip().startswith(("<", "{", "PROJCS", "GEOGCS"))
+    ]
     found += [(METADATA, label) for label in labels if label]
     found += [(NAME, name) for name in names if name]
     found += [(FOLDER, folder) for folder in folders if folder]
@@ -52,7 +63,7 @@ class Statement:
     """A unit as a text states it.
 
     Attributes:
-        unit: "reflectance", "db", "linear", "radiance", "kelvin", "index" or "dn"; None when the text names none or several.
+        unit: a unit of the catalogue; None when the text names none or several.
         scale: factor from stored numbers, None when the text gives none.
     """
 

@@ -1,24 +1,43 @@
-"""Raster files as they lie on disk: one file, one file per band, the tiles of a mosaic, a series stacked in one file."""
+"""Raster files as they lie on disk: one file, one file per band, the tiles of a mosaic."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 from backend.geo.source import BandInfo, DatasetInfo, describe
 from backend.protocol.errors import ParameterError, SourceError
 from backend.sensors import cubes, landsat, safe
-from backend.sensors.catalogue import catalogue, normal
-from backend.sensors.dates import date_of, equal_periods, parse_date
+from backend.sensors.catalogue import normal
+from backend.sensors.dates import date_of, nearest
+from backend.sensors.names import band_in_name, is_band_name
 from backend.sensors.parts import Part, Parts, Product
+from backend.sensors.series import one_date, one_step
 from backend.sensors.wavelengths import wavelengths
 
-RASTER_SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg", ".jpeg", ".nc", ".bsq", ".bil", ".bip", ".dat", ".hdf", ".zarr")
-_RESOLUTION = re.compile(r"[_-](10|20|30|60)m$", re.IGNORECASE)
+RASTER_SUFFIXES = (
+    ".tif",
+    ".tiff",
+    ".jp2",
+    ".vrt",
+    ".img",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".nc",
+    ".bsq",
+    ".bil",
+    ".bip",
+    ".dat",
+    ".hdf",
+    ".zarr",
+)
 # "Band 1", "band_2", "b3": what programs write when nobody named the bands.
 _DEFAULT_LABEL = re.compile(r"(?:band|b)[\s_-]?(\d+)|\d+")
+_PRODUCT_FOLDER = re.compile(r"(S[12][ABC]_|L[COTEM]0[4-9]_)")
 _SAME_PLACE = 0.5  # scenes whose boxes share more than half of the smaller one are dates of one place, not tiles
 
 
@@ -50,7 +69,10 @@ def _folder(folder: Path, date: str | None) -> Parts:
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in RASTER_SUFFIXES)
     if not files:
         inside = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        raise SourceError(f'the folder "{folder}" holds no raster', fix=f"name one of its folders: {', '.join(inside[:4])}" if inside else "")
+        raise SourceError(
+            f'the folder "{folder}" holds no raster',
+            fix=f"name one of its folders: {', '.join(inside[:4])}" if inside else "",
+        )
     headers, doubts = [], []
     for file in files:
         try:
@@ -70,9 +92,10 @@ def _single(info: DatasetInfo, date: str | None) -> Parts:
     parts = _parts(info)
     names, folders = _surroundings(info.path)
     product = _product([info])
-    problems = () if parts else _as_problem(info)
-    whole = Parts("bands in one file", tuple(parts), (info,), names, folders, product=product, problems=problems)
-    return _one_date(whole, date) or _one_step(whole, date) or whole
+    whole = Parts(
+        "bands in one file", tuple(parts), (info,), names, folders, product=product, problems=_as_problem(info)
+    )
+    return one_date(whole, date) or one_step(whole, date) or whole
 
 
 def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> Parts:
@@ -82,11 +105,18 @@ def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> P
     groups, doubts = _grouped(infos, from_folder)
     dated = {info.path: _date_of_file(info) for group in groups for info in group}
     dates = sorted({stated for stated in dated.values() if stated})
-    series = len(dates) > 1 and any(_same_place(group, dated) for group in groups)
+    pairs = [pair for group in groups for pair in _same_place(group)]
+    series = len(dates) > 1 and any(dated[one.path] != dated[other.path] for one, other in pairs)
+    if pairs and not series:
+        one, other = (Path(info.path).name for info in pairs[0])
+        doubts.append(f"{one} and {other} cover the same ground; the first one counts")
     if series and date is not None:
         if date not in dates:
-            raise ParameterError(f"no file is of the date {date}", f"there are {len(dates)} dates from {dates[0]} to {dates[-1]}",
-                                 f"give ::date={cubes.nearest(dates, date)}, for example")
+            raise ParameterError(
+                f"no file is of the date {date}",
+                f"there are {len(dates)} dates from {dates[0]} to {dates[-1]}",
+                f"give ::date={nearest(dates, date)}, for example",
+            )
         groups = [[info for info in group if dated[info.path] in (date, None)] for group in groups]
     elif series:
         groups = [[info for info in group if dated[info.path] in (dates[0], None)] for group in groups]
@@ -96,8 +126,15 @@ def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> P
     names = tuple(dict.fromkeys(Path(info.path).stem for info in files))[:64]
     chosen = date if series and date else (dates[0] if series else None)
     return Parts(
-        _layout_name(groups), tuple(parts), tuple(group[0] for group in groups), names, _surroundings(files[0].path)[1],
-        tuple(dates) if series else (), chosen, _product(files), tuple(doubts),
+        _layout_name(groups),
+        tuple(parts),
+        tuple(group[0] for group in groups),
+        names,
+        _surroundings(files[0].path)[1],
+        tuple(dates) if series else (),
+        chosen,
+        _product(files),
+        tuple(doubts),
         tuple(problem for group in groups for info in group for problem in _as_problem(info)),
     )
 
@@ -113,12 +150,14 @@ def _grouped(infos: list[DatasetInfo], from_folder: bool) -> tuple[list[list[Dat
     groups: dict[tuple[str, ...], list[DatasetInfo]] = {}
     for info in infos:
         groups.setdefault(_signature(info), []).append(info)
-    known = {key: any(_known(label) for label in key) for key in groups}
+    known = {key: any(is_band_name(label) for label in key) for key in groups}
     if not from_folder or all(known.values()) or not any(known.values()):
         return list(groups.values()), []
     left = [Path(info.path).name for key, group in groups.items() if not known[key] for info in group]
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-    return [group for key, group in groups.items() if known[key]], [f"left out of the folder, no band known: {', '.join(left[:3])}{more}"]
+    return [group for key, group in groups.items() if known[key]], [
+        f"left out of the folder, no band known: {', '.join(left[:3])}{more}"
+    ]
 
 
 def _signature(info: DatasetInfo) -> tuple[str, ...]:
@@ -128,20 +167,19 @@ def _signature(info: DatasetInfo) -> tuple[str, ...]:
     return tuple(labels) if any(labels) else (f"{len(parts)} bands",)
 
 
-def _known(label: str) -> bool:
-    return any(sensor.band(label) for sensor in catalogue().values())
-
-
-def _same_place(group: list[DatasetInfo], dated: dict[str, str | None]) -> bool:
-    """True when files of different dates cover the same ground."""
-    placed = [(info.grid, dated[info.path]) for info in group if info.grid is not None]
-    first = placed[:1]
-    for grid, stated in placed:
-        for other, date in first:
-            if date != stated and grid.crs == other.crs and _shared(grid.bounds, other.bounds) > _SAME_PLACE:
-                return True
-    # Files without a place on Earth cannot be tiles of a mosaic.
-    return not placed and len({date for date in dated.values() if date}) > 1
+def _same_place(group: list[DatasetInfo]) -> list[tuple[DatasetInfo, DatasetInfo]]:
+    """Pairs of files that cover the same ground, or have no place on Earth and so cannot be tiles."""
+    return [
+        (one, other)
+        for one, other in combinations(group, 2)
+        if (one.grid is None and other.grid is None)
+        or (
+            one.grid is not None
+            and other.grid is not None
+            and one.grid.crs == other.grid.crs
+            and _shared(one.grid.bounds, other.grid.bounds) > _SAME_PLACE
+        )
+    ]
 
 
 def _shared(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
@@ -157,7 +195,10 @@ def _parts(info: DatasetInfo) -> list[Part]:
     bands = [band for band in info.bands if not is_alpha(band)]
     labels = _labels(info, bands)
     waves = wavelengths(info)
-    return [Part((info.path,), band.index, label, band, *waves.get(band.index, (None, None))) for band, label in zip(bands, labels, strict=True)]
+    return [
+        Part((info.path,), band.index, label, band, *waves.get(band.index, (None, None)))
+        for band, label in zip(bands, labels, strict=True)
+    ]
 
 
 def is_alpha(band: BandInfo) -> bool:
@@ -166,84 +207,21 @@ def is_alpha(band: BandInfo) -> bool:
 
 
 def _labels(info: DatasetInfo, bands: list[BandInfo]) -> list[str]:
+    """What a file calls its bands; "" for bands that it does not name."""
     stated = [band.description.strip() or band.tags.get("", {}).get("BANDNAME", "") for band in bands]
-    if all(match is not None and (match[1] in (None, str(band.index))) for match, band in
-           ((_DEFAULT_LABEL.fullmatch(label.lower() if label.lower().startswith("band") else label), band) for label, band in zip(stated, bands, strict=True))):
-        stated = [""] * len(bands)
-    if any(stated):
+    if not all(_is_default(label, band.index) for label, band in zip(stated, bands, strict=True)):
         return stated
     if len(bands) == 1:
         return [band_in_name(Path(info.path).stem)]
     colours = [band.colour for band in bands]
-    return colours if {"red", "green", "blue"} <= set(colours) and len(bands) == 3 else stated
+    return colours if sorted(colours) == ["blue", "green", "red"] else [""] * len(bands)
 
 
-def band_in_name(stem: str) -> str:
-    """The band that the end of a file name states, as in "T31UFS_20220812T105031_B02_10m"; "" when it states none."""
-    words = re.split(r"[_.\-\s]+", _RESOLUTION.sub("", stem))
-    for label in ("_".join(words[-2:]), words[-1]):
-        if len(words) > 1 and _known(label):
-            return label
-    return ""
-
-
-def _one_date(whole: Parts, date: str | None) -> Parts | None:
-    """A file whose bands are dates: the band of one date."""
-    stated = [parse_date(part.label) or "" for part in whole.parts]
-    if len(stated) < 2 or not all(stated):
-        return None
-    dates = tuple(sorted(set(stated)))
-    if date is not None and date not in dates:
-        raise ParameterError(f"the file holds no date {date}", f"it has {len(dates)} dates from {dates[0]} to {dates[-1]}",
-                             f"give ::date={cubes.nearest(dates, date)}, for example")
-    chosen = date or dates[0]
-    part = whole.parts[stated.index(chosen)]
-    label = band_in_name(Path(part.paths[0]).stem)
-    return replace(whole, layout="series in one file", parts=(replace(part, label=label),), dates=dates, date=chosen)
-
-
-def _one_step(whole: Parts, date: str | None) -> Parts | None:
-    """A file in which the same bands repeat date after date: the bands of one step, and those that do not repeat."""
-    base, steps = stacked([part.label for part in whole.parts])
-    width = len(base)
-    if steps < 2:
-        return None
-    dating = date_of(whole.tags(), [*whole.names, *whole.folders])
-    periods = equal_periods(dating.period, steps) if dating.period else []
-    step = 0
-    if date is not None and periods:
-        step = next((number for number, (first, after) in enumerate(periods) if first <= date < after), -1)
-        if step < 0:
-            raise ParameterError(f"the file holds no date {date}", f"its name states {periods[0][0]} to {periods[-1][1]}")
-    doubt = f"the same {width} bands occur {steps} times, as in a stacked series"
-    doubt += f"; taken for {steps} equal periods of {periods[0][0]} to {periods[-1][1]}, as its name states" if periods else "; its dates are not stated"
-    chosen = [replace(part, label=label) for part, label in zip(whole.parts[step * width:(step + 1) * width], base, strict=True)]
-    chosen += whole.parts[width * steps:]
-    problems = () if periods else ("the dates of a stacked series are not stated; cut out one date first, for example with gdal_translate -b",)
-    return replace(whole, layout="series in one file", parts=tuple(chosen), dates=tuple(first for first, _ in periods),
-                   date=periods[step][0] if periods else None, doubts=(*whole.doubts, doubt), problems=(*whole.problems, *problems))
-
-
-def stacked(labels: Sequence[str]) -> tuple[list[str], int]:
-    """The labels of one step and the number of steps of a stacked series; no labels and 1 when it is none.
-
-    Steps are told by plain repetition, or as Earth Engine does when it stacks images: "B4", "B4_1", ... or "0_B4", "1_B4", ...
-    """
-    if not labels or not all(labels):
-        return [], 1
-    bare = labels[0].removeprefix("0_")
-    styles = (lambda label, step: label, lambda label, step: f"{label}_{step}" if step else label, lambda label, step: f"{step}_{label}")
-    for style in styles:
-        if style(bare, 1) not in labels[1:]:
-            continue
-        width = labels.index(style(bare, 1), 1)
-        base = [label.removeprefix("0_") if style(bare, 0) != bare else label for label in labels[:width]]
-        steps = 1
-        while list(labels[steps * width:(steps + 1) * width]) == [style(label, steps) for label in base]:
-            steps += 1
-        if steps > 1:
-            return base, steps
-    return [], 1
+def _is_default(label: str, index: int) -> bool:
+    """True for no label, and for "Band 3" or "b3" of the third band; a capital "B3" is an operator's name."""
+    text = label.lower() if label.lower().startswith("band") else label
+    match = _DEFAULT_LABEL.fullmatch(text)
+    return not label or (match is not None and match[1] in (None, str(index)))
 
 
 def _date_of_file(info: DatasetInfo) -> str | None:
@@ -252,26 +230,24 @@ def _date_of_file(info: DatasetInfo) -> str | None:
 
 
 def _surroundings(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """File name without its suffix, and names of the two folders around it."""
+    """File name without its suffix, and names of the folders around it that count as evidence."""
     local = Path(path)
-    folders = tuple(parent.name for parent in list(local.absolute().parents)[:2] if parent.name)
-    return (local.stem,), folders[:1] if not folders[1:] or not safe_like(folders[1]) else folders
-
-
-def safe_like(name: str) -> bool:
-    """True for names of satellite products, which are evidence even two folders up."""
-    return re.match(r"(S[12][ABC]_|L[COTEM]0[4-9]_)", name) is not None
+    near, *far = [parent.name for parent in local.absolute().parents][:3] or [""]
+    # Names of satellite products are evidence even further up.
+    folders = [near, *(name for name in far if _PRODUCT_FOLDER.match(name))]
+    return (local.stem,), tuple(name for name in folders if name)
 
 
 def _product(infos: Sequence[DatasetInfo]) -> Product | None:
-    """Metadata of a Landsat product whose MTL file lies beside the bands."""
+    """Metadata of the product whose files these are: a Landsat MTL file beside them, or the SAFE folder around them."""
     first = Path(infos[0].path)
     if not first.exists():
         return None
-    metadata = landsat.find_metadata(first.parent, first.stem)
-    return landsat.read_metadata(metadata) if metadata else None
+    metadata = landsat.find_metadata(first)
+    return landsat.read_metadata(metadata) if metadata else safe.product_around(first)
 
 
 def _as_problem(info: DatasetInfo) -> tuple[str, ...]:
+    """Why a file cannot be placed on Earth, in a list of problems."""
     problem = info.problem()
     return (problem.sentence(),) if problem else ()

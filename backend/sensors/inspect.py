@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from backend.geo.grid import Grid
-from backend.geo.source import mosaic_grid, describe
+from backend.geo.source import describe, mosaic_grid
 from backend.protocol.errors import GridError, ParameterError
 from backend.protocol.jobs import InputSpec
 from backend.sensors.catalogue import Band, Sensor, get
@@ -55,7 +55,7 @@ class InputBand:
         known = found if isinstance(found, Radiometry) else None
         return {
             "number": self.number,
-            "files": [_readable(path) for path in self.part.paths],
+            "files": list(self.part.paths),
             "index": self.part.index,
             "description": self.part.label,
             "sensor": self.sensor.name if self.sensor else None,
@@ -118,21 +118,40 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """JSON form for `earthprism inspect --json`."""
         return {
-            "paths": list(self.paths), "layout": self.layout, "grid": _grid_dict(self.grid),
-            "width": self.size[0], "height": self.size[1],
-            "sensor": self.sensor, "certainty": self.certainty, "reasons": list(self.reasons), "level": self.level,
-            "date": self.date, "dates": list(self.dates), "baseline": self.baseline,
+            "paths": list(self.paths),
+            "layout": self.layout,
+            "grid": _grid_dict(self.grid),
+            "width": self.size[0],
+            "height": self.size[1],
+            "sensor": self.sensor,
+            "certainty": self.certainty,
+            "reasons": list(self.reasons),
+            "level": self.level,
+            "date": self.date,
+            "dates": list(self.dates),
+            "baseline": self.baseline,
             "bands": [band.to_dict() for band in self.bands],
-            "doubts": self._all_doubts(), "problems": list(self.problems),
+            "doubts": self._all_doubts(),
+            "problems": list(self.problems),
         }
 
     def lines(self) -> list[str]:
         """Text for people, one fact per line."""
-        sensor = f"{get(self.sensor).title} ({self.certainty}: {'; '.join(self.reasons)})" if self.sensor else "not recognised"
-        found = [f"layout    {self.layout}", f"grid      {_grid_words(self.grid, self.size)}", f"sensor    {sensor}",
-                 f"date      {self.date or 'not known'}"]
+        sensor = (
+            f"{get(self.sensor).title} ({self.certainty}: {'; '.join(self.reasons)})"
+            if self.sensor
+            else "not recognised"
+        )
+        found = [
+            f"layout    {self.layout}",
+            f"grid      {_grid_words(self.grid, self.size)}",
+            f"sensor    {sensor}",
+            f"date      {self.date or 'not known'}",
+        ]
         if len(self.dates) > 1:
-            found.append(f"dates     {len(self.dates)}: {', '.join(self.dates[:6])}{', ...' if len(self.dates) > 6 else ''}")
+            found.append(
+                f"dates     {len(self.dates)}: {', '.join(self.dates[:6])}{', ...' if len(self.dates) > 6 else ''}"
+            )
         found += [f"band {band.number:<4} {_band_words(band)}" for band in self.bands]
         found += [f"doubt     {text}" for text in self._all_doubts()]
         found += [f"problem   {text}" for text in self.problems]
@@ -142,7 +161,9 @@ class Inspection:
         return [*self.doubts, *(f"{question.question}: {question.answer}" for question in self.questions())]
 
 
-def inspect(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], spec: InputSpec | None = None) -> Inspection:
+def inspect(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], spec: InputSpec | None = None
+) -> Inspection:
     """What an input is, from headers, metadata and names; no pixel is read.
 
     Args:
@@ -166,8 +187,18 @@ def inspect(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], sp
     main = guesses[0] if guesses else None
     grid, size, problem = _grid(parts)
     return Inspection(
-        names, parts.layout, grid, size, main.sensor.name if main else None, main.certainty if main else "unknown",
-        main.reasons if main else (), main.sensor.level or None if main else None, dating.date, parts.dates, baseline, bands,
+        names,
+        parts.layout,
+        grid,
+        size,
+        main.sensor.name if main else None,
+        main.certainty if main else "unknown",
+        main.reasons if main else (),
+        main.sensor.level or None if main else None,
+        dating.date,
+        parts.dates,
+        baseline,
+        bands,
         parts.product.nodata if parts.product else None,
         tuple(dict.fromkeys([*parts.doubts, *_doubts(parts, guesses, bands, dating, date)])),
         tuple(dict.fromkeys([*parts.problems, *_problems(parts), *problem])),
@@ -186,10 +217,14 @@ def _date_option(spec: InputSpec | None) -> str | None:
 def _relabelled(parts: Parts, bands: tuple[str, ...]) -> Parts:
     """The parts under the names that the user gives them; unused ones lose theirs."""
     if len(bands) != len(parts.parts):
-        raise ParameterError(f"::bands= names {len(bands)} bands, but the input has {len(parts.parts)}",
-                             fix=f'name every band in the order of the file, "{UNUSED}" for one that is not used')
-    named = tuple(replace(part, label="" if name == UNUSED else name, center_nm=None, width_nm=None)
-                  for part, name in zip(parts.parts, bands, strict=True))
+        raise ParameterError(
+            f"::bands= names {len(bands)} bands, but the input has {len(parts.parts)}",
+            fix=f'name every band in the order of the file, "{UNUSED}" for one that is not used',
+        )
+    named = tuple(
+        replace(part, label="" if name == UNUSED else name, center_nm=None, width_nm=None)
+        for part, name in zip(parts.parts, bands, strict=True)
+    )
     return replace(parts, parts=named)
 
 
@@ -215,22 +250,25 @@ def _baseline(parts: Parts, evidence: Evidence) -> str | None:
     if parts.product is not None:
         return parts.product.baseline
     items = {key.lower(): value for key, value in parts.tags().items()}
-    for text in (items.get("processing_baseline", ""), *evidence.names(), *(text for _, text in evidence.texts)):
-        stated = _baseline_in(text)
-        if stated:
-            return stated
-    return None
+    item = re.fullmatch(r"N?(\d\d)\.?(\d\d)", items.get("processing_baseline", "").strip())
+    if item:
+        return f"{item[1]}.{item[2]}"
+    return next((stated for _, text in evidence.texts if (stated := _baseline_in(text))), None)
 
 
 def _baseline_in(text: str) -> str | None:
-    import re
-
-    match = re.fullmatch(r"N?(\d\d)\.?(\d\d)", text) or re.search(r"S2[ABC]_MSIL(?:1C|2A)_\w+?_N(\d\d)(\d\d)_", text)
+    match = re.search(r"S2[ABC]_MSIL(?:1C|2A)_\w+?_N(\d\d)(\d\d)_", text)
     return f"{match[1]}.{match[2]}" if match else None
 
 
-def _bands(parts: Parts, guesses: Sequence[Guess], evidence: Evidence, date: str | None, baseline: str | None,
-           spec: InputSpec | None) -> tuple[InputBand, ...]:
+def _bands(
+    parts: Parts,
+    guesses: Sequence[Guess],
+    evidence: Evidence,
+    date: str | None,
+    baseline: str | None,
+    spec: InputSpec | None,
+) -> tuple[InputBand, ...]:
     stated = _statement(parts)
     found = []
     for position, part in enumerate(parts.parts):
@@ -239,7 +277,9 @@ def _bands(parts: Parts, guesses: Sequence[Guess], evidence: Evidence, date: str
         sensor = guess.sensor if guess else None
         coefficients = parts.product.coefficients.get(band.name) if parts.product and band else None
         own = read_unit(part.header.unit)
-        facts = Facts(sensor, band, part.header, own if own.unit else stated, coefficients, baseline, date, evidence.names())
+        facts = Facts(
+            sensor, band, part.header, own if own.unit else stated, coefficients, baseline, date, evidence.names()
+        )
         found.append(InputBand(position + 1, part, sensor, band, facts, decide(facts, spec) if band else None))
     return tuple(found)
 
@@ -256,20 +296,27 @@ def _statement(parts: Parts) -> Statement:
     return Statement("db") if any(name_states_decibel(name) for name in parts.names) else Statement()
 
 
-def _doubts(parts: Parts, guesses: Sequence[Guess], bands: Sequence[InputBand], dating: Dating, date: str | None) -> list[str]:
+def _doubts(
+    parts: Parts, guesses: Sequence[Guess], bands: Sequence[InputBand], dating: Dating, date: str | None
+) -> list[str]:
     found = [doubt for guess in guesses for doubt in guess.doubts]
     if dating.doubt:
         found.append(dating.doubt)
     if len(parts.dates) > 1 and date is None:
-        found.append(f"it holds {len(parts.dates)} dates from {parts.dates[0]} to {parts.dates[-1]}: choose one with ::date=")
+        found.append(
+            f"it holds {len(parts.dates)} dates from {parts.dates[0]} to {parts.dates[-1]}: choose one with ::date="
+        )
     unknown = [band.words() for band in bands if band.band is None]
     if unknown:
         more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
         found.append(f"not recognised: {', '.join(unknown[:6])}{more}")
     known = [band.radiometry for band in bands if isinstance(band.radiometry, Radiometry)]
     found += [text for meaning in known for text in (meaning.doubt, meaning.warning) if text]
-    if any(meaning.unit == "dn" and band.sensor is not None and band.sensor.unit == "reflectance"
-           for band in bands if isinstance(meaning := band.radiometry, Radiometry)):
+    if any(
+        meaning.unit == "dn" and band.sensor is not None and band.sensor.unit == "reflectance"
+        for band in bands
+        if isinstance(meaning := band.radiometry, Radiometry)
+    ):
         found.append("the numbers are 8-bit without a calibration, as in a picture made for display")
     return found
 
@@ -285,7 +332,9 @@ def _problems(parts: Parts) -> list[str]:
 def _grid(parts: Parts) -> tuple[Grid | None, tuple[int, int], list[str]]:
     """Grid and size of the finest band, tiles of a mosaic joined."""
     finest: tuple[float, Part] | None = None
-    for part, dataset in ((part, dataset) for part in parts.parts for dataset in parts.datasets if dataset.path == part.paths[0]):
+    for part, dataset in (
+        (part, dataset) for part in parts.parts for dataset in parts.datasets if dataset.path == part.paths[0]
+    ):
         metres = max(dataset.grid.pixel_size_m()) if dataset.grid else 0.0
         if finest is None or metres < finest[0]:
             finest = (metres, part)
@@ -307,7 +356,12 @@ def _grid_dict(grid: Grid | None) -> dict[str, Any] | None:
     if grid is None:
         return None
     authority = grid.crs.to_authority()
-    return {**grid.to_dict(), "crs_name": ":".join(authority) if authority else None, "bounds": list(grid.bounds), "pixel_size_m": list(grid.pixel_size_m())}
+    return {
+        **grid.to_dict(),
+        "crs_name": ":".join(authority) if authority else None,
+        "bounds": list(grid.bounds),
+        "pixel_size_m": list(grid.pixel_size_m()),
+    }
 
 
 def _grid_words(grid: Grid | None, size: tuple[int, int]) -> str:
@@ -320,7 +374,9 @@ def _grid_words(grid: Grid | None, size: tuple[int, int]) -> str:
 
 
 def _band_words(band: InputBand) -> str:
-    label = f' "{band.part.label}"' if band.part.label and (band.band is None or band.part.label != band.band.name) else ""
+    label = (
+        f' "{band.part.label}"' if band.part.label and (band.band is None or band.part.label != band.band.name) else ""
+    )
     found = band.radiometry
     unit = "unit open" if isinstance(found, Open) else found.unit if found else "not recognised"
     where = f", {len(band.part.paths)} files" if len(band.part.paths) > 1 else ""
@@ -330,7 +386,3 @@ def _band_words(band: InputBand) -> str:
 def _plain(number: float) -> float | str:
     """A number as JSON allows it."""
     return number if number == number and abs(number) != float("inf") else str(number)
-
-
-def _readable(path: str) -> str:
-    return Path(path).as_posix() if os.path.exists(path) else path

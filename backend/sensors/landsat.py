@@ -14,14 +14,22 @@ from backend.protocol.errors import SourceError
 from backend.sensors.parts import Coefficients, Product
 
 _LINE = re.compile(r'^\s*(\w+)\s*=\s*"?([^"\n]*?)"?\s*$', re.MULTILINE)
-_SENSORS = {"LANDSAT_4": "landsat-5", "LANDSAT_5": "landsat-5", "LANDSAT_7": "landsat-7", "LANDSAT_8": "landsat-8", "LANDSAT_9": "landsat-8"}
+_SENSORS = {
+    "LANDSAT_4": "landsat-5",
+    "LANDSAT_5": "landsat-5",
+    "LANDSAT_7": "landsat-7",
+    "LANDSAT_8": "landsat-8",
+    "LANDSAT_9": "landsat-8",
+}
 
 
-def find_metadata(folder: Path, product: str) -> Path | None:
-    """The MTL file of a product in a folder; None when there is none."""
-    candidates = sorted(folder.glob("*_MTL.txt"))
-    named = [path for path in candidates if product and product.startswith(path.name[: -len("_MTL.txt")])]
-    return named[0] if named else (candidates[0] if len(candidates) == 1 and not product else None)
+def find_metadata(band: Path) -> Path | None:
+    """The MTL file of the product that a band's file belongs to; None when there is none beside it."""
+    ending = "_MTL.txt"
+    return next(
+        (path for path in sorted(band.parent.glob(f"*{ending}")) if band.name.startswith(path.name[: -len(ending)])),
+        None,
+    )
 
 
 def read_metadata(path: Path) -> Product:
@@ -66,8 +74,8 @@ def _temperature(items: dict[str, str]) -> dict[str, Coefficients]:
     """Surface temperature of Level-2 products."""
     found = {}
     for key, value in items.items():
-        match = re.fullmatch(r"TEMPERATURE_MULT_BAND_(?:ST_)?B?(\d+)", key)
+        match = re.fullmatch(r"TEMPERATURE_MULT_BAND_(ST_B\d+)", key)
         if match:
-            add = next((float(items[k]) for k in (key.replace("_MULT_", "_ADD_"),) if k in items), 0.0)
-            found[f"ST_B{match[1]}"] = Coefficients(float(value), add / float(value), "kelvin")
+            add = float(items.get(f"TEMPERATURE_ADD_BAND_{match[1]}", "0"))
+            found[match[1]] = Coefficients(float(value), add / float(value), "kelvin")
     return found

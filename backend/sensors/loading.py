@@ -16,8 +16,24 @@ FOLDER = Path(__file__).parent / "data"
 POLARISATIONS = ("VV", "VH", "HH", "HV")
 _FILE_KEYS = {"source", "bands", "sensors"}
 _BAND_KEYS = {"name", "common", "aliases", "center_nm", "width_nm", "polarisation", "gsd_m"}
-_SENSOR_KEYS = {"name", "title", "aliases", "family", "platforms", "modality", "level", "unit", "nodata", "bands", "digital",
-                "mentions", "levels", "layouts", "needs_mention", "priority"}
+_SENSOR_KEYS = {
+    "name",
+    "title",
+    "aliases",
+    "family",
+    "platforms",
+    "modality",
+    "level",
+    "unit",
+    "nodata",
+    "bands",
+    "digital",
+    "mentions",
+    "levels",
+    "layouts",
+    "needs_mention",
+    "priority",
+}
 _SENSOR_OPTIONS = {"generic", "most_bands", "gsd_m"}
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BASELINE = re.compile(r"\d\d\.\d\d")
@@ -63,14 +79,23 @@ def _band(key: str, entry: Mapping[str, Any], place: str) -> Band:
         _require(300 < _number(center, place) < 15_000, place, f"centre {center} nm")
         _require(0 < _number(width, place) < center, place, f"width {width} nm")
     _require(_number(entry["gsd_m"], place) >= 0, place, "negative ground sampling distance")
-    return Band(entry.get("name", key), entry.get("common"), _texts(entry.get("aliases", []), place),
-                None if center is None else float(center), None if width is None else float(width), polarisation, float(entry["gsd_m"]))
+    return Band(
+        entry.get("name", key),
+        entry.get("common"),
+        _texts(entry.get("aliases", []), place),
+        None if center is None else float(center),
+        None if width is None else float(width),
+        polarisation,
+        float(entry["gsd_m"]),
+    )
 
 
 def _sensor(entry: Mapping[str, Any], table: Mapping[str, Band], source: str, file: str) -> Sensor:
     place = f"{file}: {entry.get('name', 'sensor without a name')}"
     _keys(entry, _SENSOR_KEYS, _SENSOR_OPTIONS, place)
-    _require(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry["name"]) is not None, place, "names are lower case with hyphens")
+    _require(
+        re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry["name"]) is not None, place, "names are lower case with hyphens"
+    )
     _require(entry["modality"] in MODALITIES, place, f'modality "{entry["modality"]}"')
     _require(entry["unit"] in UNITS, place, f'unit "{entry["unit"]}"')
     unknown = [key for key in entry["bands"] if key not in table]
@@ -80,14 +105,25 @@ def _sensor(entry: Mapping[str, Any], table: Mapping[str, Band], source: str, fi
     _require(len(set(names)) == len(names), place, "two bands have one name")
     known = {band.name for band in bands}
     return Sensor(
-        name=entry["name"], title=_text(entry["title"], place), aliases=_texts(entry["aliases"], place), family=_text(entry["family"], place),
-        platforms=_texts(entry["platforms"], place), modality=entry["modality"], level=str(entry["level"]), unit=entry["unit"], bands=bands,
+        name=entry["name"],
+        title=_text(entry["title"], place),
+        aliases=_texts(entry["aliases"], place),
+        family=_text(entry["family"], place),
+        platforms=_texts(entry["platforms"], place),
+        modality=entry["modality"],
+        level=str(entry["level"]),
+        unit=entry["unit"],
+        bands=bands,
         digital=tuple(_rule(rule, known, place) for rule in entry["digital"]),
         nodata=None if entry["nodata"] is None else float(_number(entry["nodata"], place)),
-        mentions=_patterns(entry["mentions"], place), levels=_patterns(entry["levels"], place),
+        mentions=_patterns(entry["mentions"], place),
+        levels=_patterns(entry["levels"], place),
         layouts=tuple(_layout(layout, known, place) for layout in entry["layouts"]),
-        needs_mention=_flag(entry["needs_mention"], place), generic=_flag(entry.get("generic", False), place),
-        most_bands=int(_number(entry.get("most_bands", 0), place)), priority=int(_number(entry["priority"], place)), source=source,
+        needs_mention=_flag(entry["needs_mention"], place),
+        generic=_flag(entry.get("generic", False), place),
+        most_bands=int(_number(entry.get("most_bands", 0), place)),
+        priority=int(_number(entry["priority"], place)),
+        source=source,
     )
 
 
@@ -111,7 +147,11 @@ def _rule(entry: Mapping[str, Any], bands: set[str], place: str) -> DigitalRule:
     _require(not unknown, place, f"bands that the sensor does not have: {', '.join(sorted(unknown))}")
     for key in ("from_baseline", "before_baseline"):
         _require(key not in entry or _BASELINE.fullmatch(entry[key]) is not None, place, f"{key} is written as 04.00")
-    _require("before_date" not in entry or _ISO_DATE.fullmatch(entry["before_date"]) is not None, place, "before_date is an ISO date")
+    _require(
+        "before_date" not in entry or _ISO_DATE.fullmatch(entry["before_date"]) is not None,
+        place,
+        "before_date is an ISO date",
+    )
     if "product" in entry:
         _patterns([entry["product"]], place)
     values = dict(entry, bands=_texts(entry.get("bands", []), place))
@@ -131,7 +171,9 @@ def _patterns(values: Any, place: str) -> tuple[str, ...]:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise InternalError(f"the sensor file is wrong at {place}", f'"{pattern}" is no regular expression: {error}') from error
+            raise InternalError(
+                f"the sensor file is wrong at {place}", f'"{pattern}" is no regular expression: {error}'
+            ) from error
     return patterns
 
 
@@ -153,7 +195,9 @@ def _texts(values: Any, place: str) -> tuple[str, ...]:
 
 
 def _number(value: Any, place: str) -> float:
-    _require(isinstance(value, (int, float)) and not isinstance(value, bool), place, f"a number is expected, not {value!r}")
+    _require(
+        isinstance(value, (int, float)) and not isinstance(value, bool), place, f"a number is expected, not {value!r}"
+    )
     return float(value)
 
 

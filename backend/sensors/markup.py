@@ -38,7 +38,9 @@ def elements(document: bytes, path: str) -> list[Element]:
             stack[-1].text += data
 
     def refuse(*_: object) -> None:
-        raise SourceError(f'the metadata file "{path}" is refused', "it declares a document type, which products never do")
+        raise SourceError(
+            f'the metadata file "{path}" is refused', "it declares a document type, which products never do"
+        )
 
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda _: stack.pop()

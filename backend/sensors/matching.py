@@ -1,4 +1,4 @@
-"""Which band of an input serves a band that a model needs: by name within the sensor, by wavelength, by polarisation."""
+"""Which band of an input serves a band that a model needs: by name, by wavelength, by polarisation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from backend.sensors.inspect import InputBand
 
 # The common names of the STAC electro-optical extension as people say them.
 WORDS = {
-    "coastal": "coastal aerosol", "rededge071": "red edge 1", "rededge075": "red edge 2", "rededge078": "red edge 3",
-    "nir": "near infrared", "nir08": "narrow near infrared", "nir09": "water vapour", "swir16": "shortwave infrared 1",
-    "swir22": "shortwave infrared 2", "lwir11": "thermal infrared 1", "lwir12": "thermal infrared 2", "lwir": "thermal infrared", "pan": "panchromatic",
+    "coastal": "coastal aerosol",
+    "rededge071": "red edge 1",
+    "rededge075": "red edge 2",
+    "rededge078": "red edge 3",
+    "nir": "near infrared",
+    "nir08": "narrow near infrared",
+    "nir09": "water vapour",
+    "swir16": "shortwave infrared 1",
+    "swir22": "shortwave infrared 2",
+    "lwir11": "thermal infrared 1",
+    "lwir12": "thermal infrared 2",
+    "lwir": "thermal infrared",
+    "pan": "panchromatic",
 }
 
 
@@ -56,7 +66,11 @@ def shared_bands(needed: Sequence[Need], found: Sequence[InputBand]) -> list[str
     users: dict[int, list[str]] = {}
     for need, band in zip(needed, found, strict=True):
         users.setdefault(band.number, []).append(need.name)
-    return [f"{bands_of(found, number)} stands in for {' and '.join(names)}" for number, names in users.items() if len(set(names)) > 1]
+    return [
+        f"{bands_of(found, number)} stands in for {' and '.join(names)}"
+        for number, names in users.items()
+        if len(set(names)) > 1
+    ]
 
 
 def bands_of(found: Sequence[InputBand], number: int) -> str:
@@ -88,7 +102,11 @@ def _serve(need: Need, bands: Sequence[InputBand]) -> InputBand | None:
         return _only(need, polarised) if polarised else None
     if need.center_nm is None:
         return _by_place(need, bands)
-    within = [(abs(centre - need.center_nm), band) for band in bands if (centre := _centre(band)) is not None and _inside(need, band)]
+    within = [
+        (abs(centre - need.center_nm), band)
+        for band in bands
+        if (centre := _centre(band)) is not None and _inside(need, band)
+    ]
     if not within:
         return None
     nearest = min(distance for distance, _ in within)
@@ -98,8 +116,11 @@ def _serve(need: Need, bands: Sequence[InputBand]) -> InputBand | None:
 def _only(need: Need, candidates: Sequence[InputBand]) -> InputBand:
     if len(candidates) > 1:
         places = ", ".join(f"number {band.number}" for band in candidates)
-        raise InputError(f"{words_of(need)} is there {len(candidates)} times", f"bands {places} fit equally well",
-                         'say which one with ::bands=, writing "-" for bands that are not used')
+        raise InputError(
+            f"{words_of(need)} is there {len(candidates)} times",
+            f"bands {places} fit equally well",
+            'say which one with ::bands=, writing "-" for bands that are not used',
+        )
     return candidates[0]
 
 
@@ -107,7 +128,9 @@ def _same_name(need: Need, band: InputBand) -> bool:
     wanted = normal(need.name)
     if band.band is None:
         return bool(band.part.label) and normal(band.part.label) == wanted
-    spellings = {normal(text) for text in (band.band.name, *band.band.aliases, band.band.common or "", band.part.label) if text}
+    spellings = {
+        normal(text) for text in (band.band.name, *band.band.aliases, band.band.common or "", band.part.label) if text
+    }
     return wanted in spellings
 
 
@@ -125,6 +148,9 @@ def _inside(need: Need, band: InputBand) -> bool:
     centre = _centre(band)
     if centre is None or need.center_nm is None:
         return False
+    panchromatic = band.band is not None and band.band.common == "pan"
+    if panchromatic and (need.width_nm or 0.0) < _width(band) / 2:
+        return False  # it covers all colours and can stand in for none
     return abs(centre - need.center_nm) <= max(need.width_nm or 0.0, _width(band)) / 2
 
 
@@ -137,7 +163,7 @@ def _width(band: InputBand) -> float:
 
 
 def _by_place(need: Need, bands: Sequence[InputBand]) -> InputBand | None:
-    """Bands of models that know neither wavelength nor polarisation: "B3" is the third band of a raster without names."""
+    """For models without wavelengths and polarisations: "B3" is the third band of a raster without names."""
     place = re.fullmatch(r"b(?:and)?(\d+)", normal(need.name))
     if place is None or any(band.part.label for band in bands):
         return None
@@ -171,5 +197,5 @@ def _missing(missing: Sequence[Need], bands: Sequence[InputBand]) -> InputError:
         has = f"bands that were not recognised ({', '.join(others[:6])}{', ...' if len(others) > 6 else ''})"
     fix = "choose a model that needs fewer bands, or add the missing ones"
     if others:
-        fix = 'name the bands with ::bands= in the order of the file ("-" for one that is not used), or choose another model'
+        fix = 'name the bands with ::bands= in file order ("-" for one that is not used), or choose another model'
     return InputError(f"the model needs {wanted}", f"your input has {has}", fix)

@@ -64,7 +64,8 @@ class Parts:
     """An input taken apart.
 
     Attributes:
-        layout: "bands in one file", "one file per band", "several files", "mosaic", "cube", "series in one file" or "SAFE".
+        layout: "bands in one file", "one file per band", "several files", "mosaic", "cube", "series in one file" or
+            "SAFE".
         parts: bands in the order that `::bands=` counts.
         datasets: header of the first file of every group of bands.
         names: names of files and products, most telling first.

@@ -1,4 +1,4 @@
-"""What stored numbers mean: decided by the user, by metadata, or by rules of the catalogue, else left open with a question."""
+"""What stored numbers mean: the user decides, then metadata, then rules of the catalogue; else it stays a question."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Radiometry:
-    """Numbers become `(number + offset) * scale` in `unit`, squared first into power where `transfer` is "amplitude"."""
+    """Numbers become `(number + offset) * scale` in `unit`; that is squared where `transfer` is "amplitude"."""
 
     unit: str
     offset: float = 0.0
@@ -65,7 +65,9 @@ def decide(facts: Facts, user: InputSpec | None = None) -> Radiometry | Open:
     """The meaning of a band's numbers; the user's word first, then the product's, the file's and the catalogue's."""
     named = _rule_by_name(facts.sensor, user.unit) if user is not None and user.unit else None
     if named is not None and user is not None:
-        return _overridden(Radiometry(named.unit, named.offset, named.scale, named.transfer, f"::unit={named.name}"), user)
+        return _overridden(
+            Radiometry(named.unit, named.offset, named.scale, named.transfer, f"::unit={named.name}"), user
+        )
     if user is not None and user.unit in PHYSICAL:
         return _in_unit(facts, user)
     digital = user is not None and (user.unit == "dn" or user.offset is not None)
@@ -74,7 +76,11 @@ def decide(facts: Facts, user: InputSpec | None = None) -> Radiometry | Open:
     if user is None or (user.offset is None and user.scale is None):
         return found
     if isinstance(found, Open):
-        return _overridden(Radiometry(_unit_of(facts), origin="options of the input"), user) if user.scale is not None else found
+        return (
+            _overridden(Radiometry(_unit_of(facts), origin="options of the input"), user)
+            if user.scale is not None
+            else found
+        )
     return _overridden(found, user)
 
 
@@ -95,14 +101,28 @@ def _without_user(facts: Facts, digital: bool, settled: bool) -> Radiometry | Op
     rules = _rules(facts, settled)
     stated, header = facts.stated, facts.header
     if _scaled(header):
-        return _by_file(facts, rules, stated.unit if stated.unit in PHYSICAL else _unit_of(facts), header.scale, header.offset / header.scale)
+        return _by_file(
+            facts,
+            rules,
+            stated.unit if stated.unit in PHYSICAL else _unit_of(facts),
+            header.scale,
+            header.offset / header.scale,
+        )
     if stated.unit in PHYSICAL and stated.scale is not None:
         return _by_file(facts, rules, stated.unit, stated.scale, 0.0)
     if stated.unit in PHYSICAL and _floating(header):
         return Radiometry(stated.unit, origin="unit stated by metadata or name")
     if len(rules) == 1 and _applies(rules[0], facts, digital):
         rule = rules[0]
-        return Radiometry(rule.unit, rule.offset, rule.scale, rule.transfer, f"rule {rule.name} of the sensor", _note(rule, facts), rule.warning)
+        return Radiometry(
+            rule.unit,
+            rule.offset,
+            rule.scale,
+            rule.transfer,
+            f"rule {rule.name} of the sensor",
+            _note(rule, facts),
+            rule.warning,
+        )
     if header.dtype == "uint8" and (facts.sensor is None or facts.sensor.modality != "sar"):
         return Radiometry("dn", origin="8-bit numbers without a calibration")
     return _question(facts, rules, digital)
@@ -115,7 +135,14 @@ def _by_file(facts: Facts, rules: Sequence[DigitalRule], unit: str, scale: float
         return Radiometry(unit, offset, scale, "", "scale stated by the file")
     if len(shifted) > 1:
         return _offset_question(facts, shifted)
-    return Radiometry(unit, shifted[0].offset, scale, "", f"scale stated by the file, offset by rule {shifted[0].name}", _note(shifted[0], facts))
+    return Radiometry(
+        unit,
+        shifted[0].offset,
+        scale,
+        "",
+        f"scale stated by the file, offset by rule {shifted[0].name}",
+        _note(shifted[0], facts),
+    )
 
 
 def _note(rule: DigitalRule, facts: Facts) -> str:
@@ -124,7 +151,7 @@ def _note(rule: DigitalRule, facts: Facts) -> str:
 
 
 def _applies(rule: DigitalRule, facts: Facts, digital: bool) -> bool:
-    """Rules for digital numbers hold for integers; for floating-point numbers only when someone says they are digital."""
+    """Rules for digital numbers hold for integers; for floating-point numbers only when the user says so."""
     if rule.unit == "dn" or rule.chosen or digital:
         return True
     return not _floating(facts.header) and facts.header.dtype != "uint8"
@@ -135,7 +162,11 @@ def _rules(facts: Facts, settled: bool) -> list[DigitalRule]:
     if facts.sensor is None:
         return []
     text = "\n".join(facts.names)
-    rules = [rule for rule in facts.sensor.digital if not rule.bands or (facts.band is not None and facts.band.name in rule.bands)]
+    rules = [
+        rule
+        for rule in facts.sensor.digital
+        if not rule.bands or (facts.band is not None and facts.band.name in rule.bands)
+    ]
     matched = [rule for rule in rules if rule.product and re.search(rule.product, text, re.IGNORECASE)]
     if matched:
         return matched[:1]
@@ -149,7 +180,9 @@ def _of_baseline(rules: list[DigitalRule], facts: Facts) -> list[DigitalRule]:
     """Rules narrowed down by processing baseline, or by date where the baseline is not known."""
     if facts.baseline is not None:
         baseline = facts.baseline
-        return [rule for rule in rules if (rule.from_baseline or "00.00") <= baseline < (rule.before_baseline or "99.99")]
+        return [
+            rule for rule in rules if (rule.from_baseline or "00.00") <= baseline < (rule.before_baseline or "99.99")
+        ]
     older = [rule for rule in rules if rule.before_date and facts.date is not None and facts.date < rule.before_date]
     return older or rules
 
@@ -159,13 +192,18 @@ def _in_unit(facts: Facts, user: InputSpec) -> Radiometry | Open:
     unit = user.unit or ""
     header, stated = facts.header, facts.stated
     if user.scale is not None or user.offset is not None:
-        return Radiometry(unit, user.offset or 0.0, user.scale if user.scale is not None else 1.0, "", "options of the input")
+        return Radiometry(
+            unit, user.offset or 0.0, user.scale if user.scale is not None else 1.0, "", "options of the input"
+        )
     if _scaled(header):
         return Radiometry(unit, header.offset / header.scale, header.scale, "", "unit by the user, scale by the file")
     if stated.scale is not None and stated.unit == unit:
         return Radiometry(unit, 0.0, stated.scale, "", "unit and factor stated by metadata")
     if not _floating(header) and unit in ("reflectance", "db"):
-        return Open(f"how whole numbers ({header.dtype}) become {unit} is not stated", f"give ::unit={unit};scale= (and ::offset=, added before the scale)")
+        return Open(
+            f"how whole numbers ({header.dtype}) become {unit} is not stated",
+            f"give ::unit={unit};scale= (and ::offset=, added before the scale)",
+        )
     return Radiometry(unit, origin=f"::unit={unit}")
 
 
@@ -183,20 +221,37 @@ def _question(facts: Facts, rules: Sequence[DigitalRule], digital: bool) -> Open
     if sensor is not None and sensor.modality == "sar":
         others = [rule.name for rule in sensor.digital if rule.chosen and not rule.product]
         named = f", or {' or '.join(f'::unit={name}' for name in others)} for that product's numbers" if others else ""
-        return Open("whether the backscatter is in decibel or linear is not stated", f"give ::unit=db or ::unit=linear{named}")
+        return Open(
+            "whether the backscatter is in decibel or linear is not stated", f"give ::unit=db or ::unit=linear{named}"
+        )
     if _floating(facts.header) and rules and not digital:
         offsets = _offsets(rules)
-        more = f"::offset={offsets[0]}" if len(offsets) == 1 else " or ".join(f"::offset={offset}" for offset in offsets)
-        return Open("whether the numbers are reflectance (0 to 1) or digital numbers is not stated",
-                    f"give ::unit=reflectance, or {more} for digital numbers")
+        more = (
+            f"::offset={offsets[0]}" if len(offsets) == 1 else " or ".join(f"::offset={offset}" for offset in offsets)
+        )
+        return Open(
+            "whether the numbers are reflectance (0 to 1) or digital numbers is not stated",
+            f"give ::unit=reflectance, or {more} for digital numbers",
+        )
     if len(rules) > 1:
         return _offset_question(facts, rules)
-    names = [rule.name for rule in sensor.digital if not rule.bands or (facts.band is not None and facts.band.name in rule.bands)] if sensor else []
+    names = (
+        [
+            rule.name
+            for rule in sensor.digital
+            if not rule.bands or (facts.band is not None and facts.band.name in rule.bands)
+        ]
+        if sensor
+        else []
+    )
     choices = f"give {' or '.join(f'::unit={name}' for name in names)}, or " if names else "give "
     unit = _unit_of(facts)
     if _floating(facts.header):
         return Open("the unit of the numbers is not stated", f"{choices}::unit={unit}, or ::unit={unit};scale=")
-    return Open(f"how the numbers become {unit} is not stated", f"{choices}::unit={unit};scale= (and ::offset=, added before the scale)")
+    return Open(
+        f"how the numbers become {unit} is not stated",
+        f"{choices}::unit={unit};scale= (and ::offset=, added before the scale)",
+    )
 
 
 def _offset_question(facts: Facts, rules: Sequence[DigitalRule]) -> Open:
@@ -206,7 +261,8 @@ def _offset_question(facts: Facts, rules: Sequence[DigitalRule]) -> Open:
     why = f"the scene is of {facts.date}" if facts.date else "its date is not known"
     earlier = f"; a ::date= before {limit} answers it too" if limit and not facts.date else ""
     return Open(
-        f"whether the numbers still contain the offset of processing baseline {later.from_baseline} is not stated ({why})",
+        f"whether the numbers still contain the offset of processing baseline {later.from_baseline} "
+        f"is not stated ({why})",
         f"give ::offset={later.offset:g} when they do, ::offset=0 when it was already removed{earlier}",
     )
 

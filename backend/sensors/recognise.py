@@ -1,4 +1,4 @@
-"""Which sensor an input comes from, and which band each of its bands is: from words and layouts, never from pixel values."""
+"""Which sensor an input comes from, and which band is which: from words and layouts, never from pixel values."""
 
 from __future__ import annotations
 
@@ -85,15 +85,17 @@ def band_of_label(sensor: Sensor, label: str) -> tuple[Band | None, bool]:
     if whole is not None:
         return whole, _own(whole, label)
     words = [word for word in re.split(r"[\s,;:()\[\]_/.\-]+", label) if len(word) > 1]
-    found = {band.name: (band, word) for word in words if (band := sensor.band(word)) is not None}
+    found = {band.name: band for word in words if (band := sensor.band(word)) is not None}
     if len(found) != 1:
         return None, False
-    band, word = next(iter(found.values()))
+    (band,) = found.values()
     return band, any(_own(band, word) for word in words if sensor.band(word) is not None)
 
 
 def _own(band: Band, label: str) -> bool:
-    return normal(label) in {normal(name) for name in (band.name, *band.aliases)} and normal(label) != normal(band.common or "")
+    return normal(label) in {normal(name) for name in (band.name, *band.aliases)} and normal(label) != normal(
+        band.common or ""
+    )
 
 
 def _forced(parts: Sequence[Part], evidence: Evidence, sensor: Sensor) -> Guess:
@@ -120,7 +122,8 @@ def _hyperspectral(parts: Sequence[Part], evidence: Evidence) -> Guess | None:
 def _spectral_bands(parts: Sequence[Part]) -> dict[int, Band]:
     return {
         position: Band(f"{part.center_nm:g} nm", None, (), part.center_nm, part.width_nm, None, 0.0)
-        for position, part in enumerate(parts) if part.center_nm is not None
+        for position, part in enumerate(parts)
+        if part.center_nm is not None
     }
 
 
@@ -131,11 +134,18 @@ def _best(parts: Sequence[Part], free: set[int], evidence: Evidence, taken: set[
     if not fits:
         return None
     best = max(fits, key=_Fit.rank)
-    return Guess(best.sensor, _certainty(best, parts, free, fits), _reasons(best, evidence), best.assigned,
-                 (*_layout_doubt(best.layout), *_level_doubt(best, fits), *_rival_doubt(best, fits)))
+    return Guess(
+        best.sensor,
+        _certainty(best, parts, free, fits),
+        _reasons(best, evidence),
+        best.assigned,
+        (*_layout_doubt(best.layout), *_level_doubt(best, fits), *_rival_doubt(best, fits)),
+    )
 
 
-def _fit(sensor: Sensor, parts: Sequence[Part], free: set[int], evidence: Evidence, forced: bool = False) -> _Fit | None:
+def _fit(
+    sensor: Sensor, parts: Sequence[Part], free: set[int], evidence: Evidence, forced: bool = False
+) -> _Fit | None:
     """The sensor's case; None when it has none."""
     mention, level = evidence.mention(sensor), evidence.level(sensor)
     if sensor.needs_mention and not mention and not forced:
@@ -163,8 +173,14 @@ def _fit(sensor: Sensor, parts: Sequence[Part], free: set[int], evidence: Eviden
 def _layout(sensor: Sensor, parts: Sequence[Part], free: set[int]) -> Layout | None:
     """The operator's band order for this number of bands and data type."""
     types = {parts[position].header.dtype for position in free}
-    return next((layout for layout in sensor.layouts
-                 if len(layout.bands) == len(free) and (not layout.dtypes or types <= set(layout.dtypes))), None)
+    return next(
+        (
+            layout
+            for layout in sensor.layouts
+            if len(layout.bands) == len(free) and (not layout.dtypes or types <= set(layout.dtypes))
+        ),
+        None,
+    )
 
 
 def _certainty(best: _Fit, parts: Sequence[Part], free: set[int], fits: Sequence[_Fit]) -> str:
@@ -181,31 +197,57 @@ def _reasons(best: _Fit, evidence: Evidence) -> tuple[str, ...]:
     if best.layout is not None:
         reasons.append(f"{len(best.layout.bands)} bands without names, as this sensor delivers them")
     else:
-        kind = "names" if best.by_name else "common names"
-        reasons.append(f"{len(best.assigned)} bands have its {kind}")
+        count = len(best.assigned)
+        reasons.append(
+            f"{count} {'band has' if count == 1 else 'bands have'} its {'names' if best.by_name else 'common names'}"
+        )
     return tuple(reasons)
 
 
 def _layout_doubt(layout: Layout | None) -> tuple[str, ...]:
     if layout is None or layout.certain:
         return ()
-    return (f"the bands have no names; their order is taken to be {', '.join(layout.bands)}, give ::bands= where it is another",)
+    return (
+        f"the bands have no names; their order is taken to be {', '.join(layout.bands)}, "
+        "give ::bands= where it is another",
+    )
 
 
 def _level_doubt(best: _Fit, fits: Sequence[_Fit]) -> tuple[str, ...]:
     """Another processing level of the same sensor explains the input just as well."""
-    others = [fit.sensor for fit in fits if fit.sensor.family == best.sensor.family and fit.sensor is not best.sensor
-              and len(fit.assigned) == len(best.assigned) and fit.level == best.level]
+    others = [
+        fit.sensor
+        for fit in fits
+        if fit.sensor.family == best.sensor.family
+        and fit.sensor is not best.sensor
+        and len(fit.assigned) == len(best.assigned)
+        and fit.level == best.level
+    ]
     if not others:
         return ()
-    return (f"the processing level is not stated; taken for {best.sensor.level}, give ::sensor={others[0].name} for {others[0].level}",)
+    return (
+        f"the processing level is not stated; taken for {best.sensor.level}, "
+        f"give ::sensor={others[0].name} for {others[0].level}",
+    )
 
 
 def _rival_doubt(best: _Fit, fits: Sequence[_Fit]) -> tuple[str, ...]:
     """Without a word about the sensor, other sensors with the same band names remain possible."""
     if best.mention:
         return ()
-    rivals = sorted({fit.sensor.name for fit in fits if fit.sensor.family != best.sensor.family and not fit.sensor.generic
-                     and len(fit.assigned) == len(best.assigned)})
+    rivals = sorted(
+        {
+            fit.sensor.name
+            for fit in fits
+            if fit.sensor.family != best.sensor.family
+            and not fit.sensor.generic
+            and len(fit.assigned) == len(best.assigned)
+        }
+    )
+    if best.sensor.generic:
+        return ("nothing names the sensor; its bands are taken by their names, give ::sensor= where it is known",)
     named = f"; {', '.join(rivals)} would fit too" if rivals else ""
-    return (f"nothing names the sensor; taken for {best.sensor.name} by its bands{named}, give ::sensor= where it is another",)
+    return (
+        f"nothing names the sensor; taken for {best.sensor.name} by its bands{named}, "
+        "give ::sensor= where it is another",
+    )

@@ -18,8 +18,10 @@ from backend.sensors.radiometry import Open, Radiometry, decide
 
 # From a band's unit and transfer to a wanted unit, where the step is no mere factor.
 _LOGS = {
-    ("linear", "", "db"): "to_db", ("db", "", "linear"): "to_linear",
-    ("linear", "amplitude", "db"): "amplitude_to_db", ("linear", "amplitude", "linear"): "amplitude_to_linear",
+    ("linear", "", "db"): "to_db",
+    ("db", "", "linear"): "to_linear",
+    ("linear", "amplitude", "db"): "amplitude_to_db",
+    ("linear", "amplitude", "linear"): "amplitude_to_linear",
 }
 
 
@@ -30,7 +32,8 @@ class Conversion:
     Attributes:
         offset: added to the stored number.
         scale: factor after the offset was added.
-        log: "", "to_db" (10 log10), "to_linear" (its inverse), "amplitude_to_db" (20 log10) or "amplitude_to_linear" (square).
+        log: "", "to_db" (10 log10), "to_linear" (its inverse), "amplitude_to_db" (20 log10), "amplitude_to_linear"
+            (square).
     """
 
     offset: float = 0.0
@@ -88,7 +91,11 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
         raise SourceError(f'"{_name(spec)}" cannot be used', inspection.problems[0])
     if len(inspection.dates) > 1 and spec.date is None:
         dates = inspection.dates
-        raise InputError(f'"{_name(spec)}" holds {len(dates)} dates', f"from {dates[0]} to {dates[-1]}", f"choose one, such as ::date={dates[0]}")
+        raise InputError(
+            f'"{_name(spec)}" holds {len(dates)} dates',
+            f"from {dates[0]} to {dates[-1]}",
+            f"choose one, such as ::date={dates[0]}",
+        )
     _check_band_names(spec, inspection, needed)
     bands = match(needed, inspection.bands)
     meanings = [_meaning(need, band, spec, unit) for need, band in zip(needed, bands, strict=True)]
@@ -98,7 +105,9 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
     sensors = [band.sensor.name for band in bands if band.sensor is not None]
     return ResolvedInput(
         source_from_layers(_layers(bands, spec.nodata if spec.nodata is not None else inspection.nodata)),
-        conversions, sensors[0] if sensors else None, inspection.date,
+        conversions,
+        sensors[0] if sensors else None,
+        inspection.date,
         _warnings(inspection, needed, bands, known),
     )
 
@@ -110,8 +119,10 @@ def _meaning(need: Need, band: InputBand, spec: InputSpec, unit: str) -> Radiome
         free = need.center_nm is None and need.polarisation is None
         if band.part.header.dtype == "uint8" or free or spec.unit == "dn" or spec.scale is not None:
             return Radiometry("dn", spec.offset or 0.0, spec.scale if spec.scale is not None else 1.0)
-        return Open(f"the model was made for 8-bit pictures, this input has {band.part.header.dtype} numbers",
-                    "give ::unit=dn;scale= with the factor that maps them to 0 ... 255")
+        return Open(
+            f"the model was made for 8-bit pictures, this input has {band.part.header.dtype} numbers",
+            "give ::unit=dn;scale= with the factor that maps them to 0 ... 255",
+        )
     return band.radiometry if band.radiometry is not None else decide(band.facts, spec)
 
 
@@ -120,8 +131,11 @@ def _convert(band: InputBand, meaning: Radiometry, unit: str) -> Conversion:
         return Conversion(meaning.offset, meaning.scale)
     log = _LOGS.get((meaning.unit, meaning.transfer, unit))
     if log is None:
-        raise InputError(f"the model needs {unit}", f"{band.words()} holds {_spoken(meaning)}",
-                         f"give ::unit={unit};scale= (and ::offset=, added before the scale) when the numbers can be converted")
+        raise InputError(
+            f"the model needs {unit}",
+            f"{band.words()} holds {_spoken(meaning)}",
+            f"give ::unit={unit};scale= (and ::offset=, added before the scale) when the numbers can be converted",
+        )
     return Conversion(meaning.offset, meaning.scale, log)
 
 
@@ -165,14 +179,24 @@ def _check_band_names(spec: InputSpec, inspection: Inspection, needed: Sequence[
         sensors = [catalogue()[inspection.sensor]] if inspection.sensor else list(catalogue().values())
         spellings = list(dict.fromkeys(known.name for sensor in sensors for known in sensor.bands))
         near = difflib.get_close_matches(name, spellings, n=4) or spellings[:14]
-        raise ParameterError(f'"{name}" is no band of {inspection.sensor or "a known sensor"}', fix=f"write one of {', '.join(near)}")
+        raise ParameterError(
+            f'"{name}" is no band of {inspection.sensor or "a known sensor"}', fix=f"write one of {', '.join(near)}"
+        )
 
 
-def _warnings(inspection: Inspection, needed: Sequence[Need], bands: Sequence[InputBand], meanings: Sequence[Radiometry]) -> tuple[str, ...]:
-    # What stays unsure about the date-based offset is shown by `inspect`; repeating it on every run would hide the rest.
+def _warnings(
+    inspection: Inspection, needed: Sequence[Need], bands: Sequence[InputBand], meanings: Sequence[Radiometry]
+) -> tuple[str, ...]:
+    # What is unsure about an offset taken by date is shown by `inspect`; repeated in every run it would hide the rest.
     quiet = {meaning.doubt for band in inspection.bands if isinstance(meaning := band.radiometry, Radiometry)}
-    unused = {meaning.warning for band in inspection.bands if isinstance(meaning := band.radiometry, Radiometry)} - {m.warning for m in meanings}
-    doubts = [doubt for doubt in inspection.doubts if doubt not in quiet and doubt not in unused and not doubt.startswith("not recognised")]
+    unused = {meaning.warning for band in inspection.bands if isinstance(meaning := band.radiometry, Radiometry)} - {
+        m.warning for m in meanings
+    }
+    doubts = [
+        doubt
+        for doubt in inspection.doubts
+        if doubt not in quiet and doubt not in unused and not doubt.startswith("not recognised")
+    ]
     return tuple(dict.fromkeys([*doubts, *shared_bands(needed, bands)]))
 
 

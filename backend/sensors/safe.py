@@ -20,6 +20,11 @@ from backend.sensors.parts import Coefficients, Part, Parts, Product
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 _IMAGE = re.compile(r"GRANULE/([^/]+)/IMG_DATA/(?:R\d\dm/)?[^/]*_(B\d\d|B8A)(?:_(\d\d)m)?\.(?:jp2|tif)$")
 _METADATA = re.compile(r"^(?:MTD_MSI(L1C|L2A)|S2[ABC]_\w+_MTD_SAF(L1C|L2A)_\w+)\.xml$")
+# Name of a band's image outside its product, as people load it alone.
+_IMAGE_NAME = re.compile(r"T\d\d[A-Z]{3}_\d{8}T\d{6}_(?:B\d\d|B8A)(?:_\d\dm)?$")
+_DEEPEST = (
+    5  # folders between the product's and a band's image: GRANULE, the granule, IMG_DATA, R10m, and the product itself
+)
 _PROBLEM_FIX = "download the product again"
 
 
@@ -58,7 +63,19 @@ def take_apart(path: str) -> Parts:
         header = describe(paths[0])
         datasets.append(header)
         parts.append(Part(paths, 1, band, header.bands[0]))
-    return Parts("SAFE", tuple(parts), tuple(datasets), (product.name,), product=product)
+    problems = tuple(problem.sentence() for dataset in datasets if (problem := dataset.problem()))
+    return Parts("SAFE", tuple(parts), tuple(datasets), (product.name,), product=product, problems=problems)
+
+
+def product_around(image: Path) -> Product | None:
+    """Metadata of the SAFE folder that a band's image lies in; None when it lies in none."""
+    if not _IMAGE_NAME.match(image.stem):
+        return None
+    for folder in list(image.absolute().parents)[:_DEEPEST]:
+        metadata = sorted(child for child in folder.iterdir() if _METADATA.match(child.name))
+        if metadata:
+            return _product(folder.name, metadata[0].name, metadata[0].read_bytes())
+    return None
 
 
 def _listing(path: Path) -> tuple[str, str, dict[str, bytes | None]]:
@@ -72,7 +89,7 @@ def _listing(path: Path) -> tuple[str, str, dict[str, bytes | None]]:
         inside = [name for name in sorted(archive.namelist()) if not name.endswith("/")]
         top = next(name for name in inside if _METADATA.match(name.rsplit("/", 1)[-1])).rpartition("/")[0]
         start = f"{top}/" if top else ""
-        names = [name[len(start):] for name in inside if name.startswith(start)]
+        names = [name[len(start) :] for name in inside if name.startswith(start)]
         content = {name: archive.read(start + name) if _METADATA.match(name) else None for name in names}
     return top or path.stem, f"/vsizip/{path.resolve().as_posix()}/{start}", content
 
@@ -97,10 +114,15 @@ def _product(root: str, file: str, document: bytes | None) -> Product:
     match = _METADATA.match(file)
     level = ((match[1] or match[2]) if match else "").lower()
     quantification = _quantification(items, file)
-    offsets = {element.attributes.get("band_id", ""): float(element.text) for element in items
-               if element.name in ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")}
-    coefficients = {band: Coefficients(1.0 / quantification, offsets.get(str(number), 0.0), "reflectance")
-                    for number, band in enumerate(BAND_IDS)}
+    offsets = {
+        element.attributes.get("band_id", ""): float(element.text)
+        for element in items
+        if element.name in ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
+    }
+    coefficients = {
+        band: Coefficients(1.0 / quantification, offsets.get(str(number), 0.0), "reflectance")
+        for number, band in enumerate(BAND_IDS)
+    }
     start = dates_in(_first(items, "PRODUCT_START_TIME")) or dates_in(root)
     return Product(
         name=re.sub(r"\.SAFE$", "", _first(items, "PRODUCT_URI") or root),

@@ -7,7 +7,9 @@ import re
 from backend.geo.source import DatasetInfo
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-_DESCRIPTION = re.compile(_NUMBER + r"\s*(nm|nanometers?|nanometres?|µm|um|micrometers?|micrometres?|microns?)(?![a-z])", re.IGNORECASE)
+_DESCRIPTION = re.compile(
+    _NUMBER + r"\s*(nm|nanometers?|nanometres?|µm|um|micrometers?|micrometres?|microns?)(?![a-z])", re.IGNORECASE
+)
 
 
 def wavelengths(info: DatasetInfo) -> dict[int, tuple[float, float]]:
