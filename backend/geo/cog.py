@@ -1,4 +1,4 @@
-"""The final file: a cloud optimised GeoTIFF with overviews, colours, class names and nodata, complete or not there at all."""
+"""The final file: a cloud optimised GeoTIFF with overviews, colours, class names, nodata; complete or not there."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from backend.geo.source import Layer, describe, source_from_layers
 from backend.geo.writer import GDAL_TYPES, chunk_options, output_error, replace, vrt_root, write_atomically
 from backend.protocol.errors import Cancelled, OutputError, SourceError
 
-# Below this many numbers a translation takes well under a second (measured: 40 million uint8 numbers/s on two cores) and
-# runs in this process; above it a process of its own costs little (0.3 s) and can be killed at once.
+# Below this many numbers a translation takes well under a second (measured: 40 million uint8 numbers/s on two cores)
+# and runs in this process; above it a process of its own costs little (0.3 s) and can be killed at once.
 _OWN_PROCESS_NUMBERS = 20_000_000
 _POLL_S = 0.1
 _STRIP = 1024
@@ -142,8 +142,8 @@ class _Job:
     def _translate(self, source: Path, product: Path, grid: Grid, begin: float, expected_bytes: int) -> None:
         """Makes the COG, here or in a process of its own."""
         self._stop_if_cancelled()
-        request: dict[str, Any] = {"source": os.fspath(source), "target": os.fspath(product), "options": self._options(),
-                                   "cache_mb": _CACHE_MB}
+        request: dict[str, Any] = {"source": os.fspath(source), "target": os.fspath(product),
+                                   "options": self._options(), "cache_mb": _CACHE_MB}
         if grid.width * grid.height * self._profile.count <= _OWN_PROCESS_NUMBERS:
             try:
                 translation.translate(**request)
@@ -153,7 +153,7 @@ class _Job:
             return
         with open(product.with_suffix(".log"), "w+b") as log:
             command = [sys.executable, "-I", "-X", "utf8", translation.__file__]
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log) as child:  # noqa: S603 # nosec B603
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log) as child:  # nosec B603
                 try:
                     self._watch(child, request, product.parent, begin, expected_bytes)
                 finally:
@@ -166,7 +166,7 @@ class _Job:
     def _watch(self, child: subprocess.Popen[bytes], request: dict[str, Any], folder: Path, begin: float,
                expected_bytes: int) -> None:
         """Hands over the request, then waits, tells progress from the growth of the files and looks for a cancel."""
-        assert child.stdin is not None  # noqa: S101 # nosec B101 - for the type checker
+        assert child.stdin is not None  # nosec B101 - for the type checker
         with suppress(BrokenPipeError):
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()

@@ -123,7 +123,7 @@ class RasterFile:
                 with np.errstate(over="ignore", invalid="ignore"):
                     out[...] = numbers
                 if self._floating:  # beyond the range of float32
-                    invalid = _either(invalid, ~np.isfinite(out).all(axis=0))
+                    invalid = _either(invalid, _not_finite(out))
         except (RasterioError, CPLE_BaseError) as error:
             raise SourceError(f'"{self.path}" cannot be read any more', _reason(error),
                               "check the file and the disk or network it is on, then resume") from error
@@ -176,7 +176,7 @@ class RasterFile:
         """Pixels (H, W) that are invalid in any band; None when none can be."""
         invalid: Mask | None = None
         if self._floating:
-            invalid = _either(invalid, ~np.isfinite(numbers).all(axis=0))
+            invalid = _either(invalid, _not_finite(numbers))
         for band, values in zip(numbers, self._nodata_values, strict=True):
             for value in values:
                 invalid = _either(invalid, band == value)
@@ -239,6 +239,12 @@ def _mask_bands(dataset: rasterio.DatasetReader, indexes: tuple[int, ...]) -> li
 def _either(first: Mask | None, second: Mask) -> Mask:
     """Pixels in one or the other mask."""
     return second if first is None else np.logical_or(first, second, out=first)
+
+
+def _not_finite(numbers: NDArray[np.generic]) -> Mask:
+    """Pixels (H, W) that are NaN or infinite in any band of (B, H, W)."""
+    invalid: Mask = ~np.logical_and.reduce(np.isfinite(numbers), axis=0)
+    return invalid
 
 
 def _rasterio_window(window: Window) -> RasterioWindow:

@@ -1,6 +1,7 @@
 """GDAL's XML for what a band means: nodata, scale, colours, class names, raster attribute table.
 
-One set of elements serves both files that carry them: the VRT of a running job and the side file (`.aux.xml`) of its result.
+One set of elements serves both files that carry them: the VRT of a running job and the side file (`.aux.xml`) of its
+result.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring  # nosec
 
 # GDAL's numbers for column types and uses (GDALRATFieldType, GDALRATFieldUsage).
 _INTEGER, _TEXT = 0, 2
-_COLUMNS = (("Value", _INTEGER, 5), ("Class", _TEXT, 2), ("Red", _INTEGER, 6), ("Green", _INTEGER, 7), ("Blue", _INTEGER, 8))
+_COLUMNS = (("Value", _INTEGER, 5), ("Class", _TEXT, 2),
+            ("Red", _INTEGER, 6), ("Green", _INTEGER, 7), ("Blue", _INTEGER, 8))
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def mosaic_grid(grids: Sequence[Grid]) -> Grid:
     height = max(window.bottom for window in windows) - row
     union = finest.crop(Window(col, row, width, height))
     if finest.crs.is_geographic and len(grids) > 1 and union.bounds[2] - union.bounds[0] > 180.0:
-        raise GridError("the tiles lie on both sides of the antimeridian", "together they span more than half the Earth",
+        raise GridError("the tiles lie on both sides of the antimeridian", "they span more than half the Earth",
                         "run the parts east and west of 180 degrees separately")
     if max(width, height) > _LARGEST_SIDE:
         raise GridError("the tiles do not form a mosaic", f"they would span {width} x {height} pixels",

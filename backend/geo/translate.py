@@ -1,7 +1,7 @@
 """GDAL's COG translation, in this process or, run as a script, in one that can be killed.
 
-GDAL offers no way to interrupt a translation through rasterio, and one of a large raster takes minutes. This file imports
-nothing of the project, so that it also runs by its path under an isolated interpreter.
+GDAL offers no way to interrupt a translation through rasterio, and one of a large raster takes minutes. This file
+imports nothing of the project, so that it also runs by its path under an isolated interpreter.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    """Translates what the first line of standard input describes; 0 when done, 1 with GDAL's words on standard error."""
+    """Translates what the first line of standard input describes; 0 when done, 1 with GDAL's words on stderr."""
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

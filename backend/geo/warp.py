@@ -146,11 +146,11 @@ class PixelMap:
         us, vs = self._exact(np.array([col - 0.5, col + 0.5, col, col]), np.array([row, row, row - 0.5, row + 0.5]))
         scale = math.hypot(us[1] - us[0], us[3] - us[2]), math.hypot(vs[1] - vs[0], vs[3] - vs[2])
         if not (math.isfinite(scale[0]) and math.isfinite(scale[1])):
-            raise GridError("the raster cannot be put on the grid", "its CRS is not defined where they meet")
+            raise GridError("the raster cannot be put on the grid", "its CRS is undefined there")
         return scale
 
     def _lattice_error(self, area: Window) -> float:
-        """Largest distance in raster pixels of interpolated from exact coordinates, at cell middles all over the area."""
+        """Largest distance of interpolated from exact coordinates at cell middles all over the area, in pixels."""
         half = self._step / 2
         cols = np.linspace(area.col, max(area.col, area.right - self._step), _SAMPLES) + half
         rows = np.linspace(area.row, max(area.row, area.bottom - self._step), _SAMPLES) + half
@@ -188,7 +188,7 @@ def _outline(width: int, height: int) -> tuple[Floats, Floats]:
 def _check_points(xs: Floats, ys: Floats, crs: CRS) -> None:
     """Refuses an outline that leaves the CRS's domain or, in degrees, jumps from one side of the Earth to the other."""
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-        raise GridError("a raster cannot be expressed in the CRS it is needed in", "it lies outside of where that is valid",
+        raise GridError("a raster cannot be expressed in the CRS it is needed in", "it lies outside its domain",
                         "choose an output CRS that fits the area")
     if crs.is_geographic and float(np.abs(np.diff(xs)).max()) > 180.0:
         raise GridError("a raster crosses the antimeridian or holds a pole", "longitudes jump by 360 degrees inside it",

@@ -1,4 +1,4 @@
-"""Results on disk: finished chunks as small rasters of their own, and a VRT that shows them as one while a run goes on."""
+"""Results on disk: finished chunks as small rasters of their own, and a VRT that shows them as one while a run goes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from xml.etree.ElementTree import Element, SubElement  # nosec B405 - writes onl
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter, MemoryFile
 
 from backend.geo.grid import Grid, Window
@@ -25,7 +23,6 @@ from backend.geo.raster_xml import (
     RasterProfile,
     add_band_elements,
     add_metadata,
-    number,
     to_bytes,
 )
 from backend.protocol.errors import OutputError
@@ -72,7 +69,7 @@ def write_chunk(path: str | os.PathLike[str], array: NDArray[Any], grid: Grid, p
             if factors:
                 # Every overview pixel is a pixel of the chunk: fast, and good enough until the final file is made.
                 dataset.build_overviews(factors, Resampling.nearest)
-        write_atomically(path, memory.getbuffer())
+        write_atomically(path, memoryview(memory.getbuffer()))
 
 
 def write_vrt(path: str | os.PathLike[str], grid: Grid, profile: RasterProfile, chunks: Sequence[ChunkRef]) -> None:
@@ -106,7 +103,7 @@ def vrt_root(grid: Grid, profile: RasterProfile) -> Element:
     return root
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview | NDArray[np.uint8]) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
     """Writes a file under a temporary name, flushes it to the disk and renames it.
 
     Raises:
@@ -151,7 +148,7 @@ def output_error(path: str | os.PathLike[str], error: Exception) -> OutputError:
 
 def overview_factors(width: int, height: int, smallest: int) -> list[int]:
     """Powers of two down to the first overview that fits a block."""
-    factors = []
+    factors: list[int] = []
     while max(width, height) / 2 ** len(factors) > smallest:
         factors.append(2 ** (len(factors) + 1))
     return factors
