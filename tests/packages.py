@@ -1,9 +1,10 @@
 """Tiny model packages for tests: real packages with real graphs, small enough to make in a moment.
 
-Every builder takes the folder to put the package into (made when missing) and returns the loaded `Package`; its `root` is what
-`--model` and `load()` take. All graphs have a dynamic batch, fixed height and width, float32, opset 17. Defaults: modality "ms",
-bands named B1, B2, …, any sensor, unit "dn", no steps, fill 0. Keyword arguments that are not listed go to `Package` or, for
-`slot=…`, replace fields of the input slot, e.g. `identity_package(tmp, slot={"fill": -1.0, "unit": "reflectance"}, title="x")`.
+Every builder takes the folder to put the package into (made when missing) and returns the loaded `Package`; its `root`
+is what `--model` and `load()` take. All graphs have a dynamic batch, fixed height and width, float32, opset 17.
+Defaults: modality "ms", bands named B1, B2, …, any sensor, unit "dn", no steps, fill 0. Keyword arguments that are not
+listed go to `Package`; `slot=…` replaces fields of the input slot and `classes=…` the classes of the output, as in
+`identity_package(tmp, slot={"fill": -1.0, "unit": "reflectance"}, title="x")`.
 The `onnx` package is needed, so these builders are for the development environment only.
 """
 
@@ -22,7 +23,14 @@ from onnx import TensorProto, helper, numpy_helper
 from backend.manifest import golden
 from backend.manifest.build import build
 from backend.manifest.package import (
-    BandNeed, ClassInfo, Feature, InputSlot, Output, Package, Tiling, Variant,
+    BandNeed,
+    ClassInfo,
+    Feature,
+    InputSlot,
+    Output,
+    Package,
+    Tiling,
+    Variant,
 )
 
 LICENCE = b"Made for tests; free for any use.\n"
@@ -34,17 +42,35 @@ def classes(count: int, first: int = 0) -> tuple[ClassInfo, ...]:
     return tuple(ClassInfo(first + k, f"class {first + k}", COLORS[k % len(COLORS)]) for k in range(count))
 
 
-def identity_package(folder: Path, bands: int = 1, window: int = 64, *, name: str = "identity", margin: int = 0,
-                     multiple: int = 1, slot: Mapping[str, Any] | None = None, **fields: Any) -> Package:
+def identity_package(
+    folder: Path,
+    bands: int = 1,
+    window: int = 64,
+    *,
+    name: str = "identity",
+    margin: int = 0,
+    multiple: int = 1,
+    slot: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Package:
     """Score of class k = normalised value of band k; activation identity, `bands` classes."""
     nodes = [helper.make_node("Identity", ["image"], ["scores"])]
     package = _bundle(name, bands, bands, Tiling(window, multiple, margin), slot, fields)
     return _finish(folder, package, nodes, [])
 
 
-def constant_package(folder: Path, scores: Sequence[float] = (0.2, 0.5, 0.3), bands: int = 1, window: int = 64, *,
-                     name: str = "constant", margin: int = 0, multiple: int = 1, slot: Mapping[str, Any] | None = None,
-                     **fields: Any) -> Package:
+def constant_package(
+    folder: Path,
+    scores: Sequence[float] = (0.2, 0.5, 0.3),
+    bands: int = 1,
+    window: int = 64,
+    *,
+    name: str = "constant",
+    margin: int = 0,
+    multiple: int = 1,
+    slot: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Package:
     """Score of class k = scores[k] at every pixel, whatever the (finite) input; activation identity."""
     weight = np.zeros((len(scores), bands, 1, 1), np.float32)
     nodes = [helper.make_node("Conv", ["image", "w", "b"], ["scores"])]
@@ -52,10 +78,19 @@ def constant_package(folder: Path, scores: Sequence[float] = (0.2, 0.5, 0.3), ba
     return _finish(folder, package, nodes, [_tensor("w", weight), _tensor("b", np.asarray(scores, np.float32))])
 
 
-def threshold_package(folder: Path, thresholds: Sequence[float] = (0.5,), bands: int = 1, window: int = 64, *,
-                      name: str = "threshold", margin: int = 0, multiple: int = 1, slot: Mapping[str, Any] | None = None,
-                      **fields: Any) -> Package:
-    """Class = how many of the rising `thresholds` band 1 exceeds; len(thresholds) + 1 classes, one-hot scores, activation identity."""
+def threshold_package(
+    folder: Path,
+    thresholds: Sequence[float] = (0.5,),
+    bands: int = 1,
+    window: int = 64,
+    *,
+    name: str = "threshold",
+    margin: int = 0,
+    multiple: int = 1,
+    slot: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Package:
+    """Class = how many of the rising `thresholds` band 1 exceeds; one-hot scores, activation identity."""
     count = len(thresholds) + 1
     weight = np.zeros((count, count - 1, 1, 1), np.float32)
     for k in range(count):
@@ -70,16 +105,33 @@ def threshold_package(folder: Path, thresholds: Sequence[float] = (0.5,), bands:
         helper.make_node("Cast", ["above"], ["steps"], to=TensorProto.FLOAT),
         helper.make_node("Conv", ["steps", "w", "b"], ["scores"]),
     ]
-    tensors = [_tensor("t", np.asarray(thresholds, np.float32).reshape(1, -1, 1, 1)), _tensor("w", weight), _tensor("b", bias),
-               _tensor("zero", np.array([0], np.int64)), _tensor("one", np.array([1], np.int64))]
+    tensors = [
+        _tensor("t", np.asarray(thresholds, np.float32).reshape(1, -1, 1, 1)),
+        _tensor("w", weight),
+        _tensor("b", bias),
+        _tensor("zero", np.array([0], np.int64)),
+        _tensor("one", np.array([1], np.int64)),
+    ]
     package = _bundle(name, bands, count, Tiling(window, multiple, margin), slot, fields)
     return _finish(folder, package, nodes, tensors)
 
 
-def conv_package(folder: Path, count: int = 10, bands: int = 4, window: int = 256, *, width: int = 8, name: str = "light-net",
-                 margin: int = 16, multiple: int = 1, activation: str = "identity", seed: int = 1,
-                 slot: Mapping[str, Any] | None = None, **fields: Any) -> Package:
-    """Three 3x3 convolutions with random weights; "identity" has the softmax in the graph, "softmax" leaves it to the engine."""
+def conv_package(
+    folder: Path,
+    count: int = 10,
+    bands: int = 4,
+    window: int = 256,
+    *,
+    width: int = 8,
+    name: str = "light-net",
+    margin: int = 16,
+    multiple: int = 1,
+    activation: str = "identity",
+    seed: int = 1,
+    slot: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Package:
+    """Three 3x3 convolutions, random weights; "identity" has the softmax in the graph, "softmax" leaves it out."""
     rng = np.random.default_rng(seed)
     sizes = [bands, width, width, count]
     nodes, tensors, last = [], [], "image"
@@ -98,11 +150,21 @@ def conv_package(folder: Path, count: int = 10, bands: int = 4, window: int = 25
     return _finish(folder, package, nodes, tensors)
 
 
-def two_sensor_package(folder: Path, window: int = 64, *, name: str = "two-sensors", sar_required: bool = True, margin: int = 0,
-                       multiple: int = 1, **fields: Any) -> Package:
+def two_sensor_package(
+    folder: Path,
+    window: int = 64,
+    *,
+    name: str = "two-sensors",
+    sar_required: bool = True,
+    margin: int = 0,
+    multiple: int = 1,
+    **fields: Any,
+) -> Package:
     """Inputs "ms" (B1, B2; dn) and "sar" (VV, VH; dB): score of class 0 = B1, of class 1 = VV; activation identity."""
     tiling = Tiling(window, multiple, margin)
-    sar = InputSlot("sar", "sar", (), tuple(BandNeed(p, polarisation=p) for p in ("VV", "VH")), "db", window, required=sar_required)
+    sar = InputSlot(
+        "sar", "sar", (), tuple(BandNeed(p, polarisation=p) for p in ("VV", "VH")), "db", window, required=sar_required
+    )
     package = _bundle(name, 2, 2, tiling, {"name": "ms"}, fields)
     package = replace(package, inputs=(*package.inputs, sar))
     nodes = [
@@ -114,31 +176,62 @@ def two_sensor_package(folder: Path, window: int = 64, *, name: str = "two-senso
     return _finish(folder, package, nodes, tensors)
 
 
-def series_package(folder: Path, bands: int = 1, window: int = 64, *, name: str = "series", dates: tuple[int, int] = (1, 12),
-                   margin: int = 0, multiple: int = 1, slot: Mapping[str, Any] | None = None, **fields: Any) -> Package:
+def series_package(
+    folder: Path,
+    bands: int = 1,
+    window: int = 64,
+    *,
+    name: str = "series",
+    dates: tuple[int, int] = (1, 12),
+    margin: int = 0,
+    multiple: int = 1,
+    slot: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Package:
     """Score of class k = mean of band k over all dates; input (B, T, C, H, W), activation identity."""
-    package = _bundle(name, bands, bands, Tiling(window, multiple, margin), {"dates": dates, "temporal": True, **(slot or {})}, fields)
+    package = _bundle(
+        name, bands, bands, Tiling(window, multiple, margin), {"dates": dates, "temporal": True, **(slot or {})}, fields
+    )
     nodes = [helper.make_node("ReduceMean", ["image"], ["scores"], axes=[1], keepdims=0)]
     return _finish(folder, package, nodes, [])
 
 
-def encoder_and_heads(folder: Path, n_heads: int = 2, bands: int = 3, window: int = 64, *, stride: int = 4, channels: int = 8,
-                      count: int = 3, margin: int = 0, seed: int = 1) -> tuple[Package, list[Package]]:
-    """An encoder (one feature map "map" of stride `stride`) and heads with `count` classes each that belong to it; softmax left to the engine."""
+def encoder_and_heads(
+    folder: Path,
+    n_heads: int = 2,
+    bands: int = 3,
+    window: int = 64,
+    *,
+    stride: int = 4,
+    channels: int = 8,
+    count: int = 3,
+    margin: int = 0,
+    seed: int = 1,
+) -> tuple[Package, list[Package]]:
+    """An encoder with the feature "map" and heads of `count` classes that belong to it; softmax left to the engine."""
     rng = np.random.default_rng(seed)
     tiling = Tiling(window, stride, margin)
     features = (Feature("map", channels, float(stride)),)
-    encoder = replace(_bundle("tiny-encoder", bands, 1, tiling, None, {}), kind="encoder", task="embed", outputs=(), features=features)
+    encoder = replace(
+        _bundle("tiny-encoder", bands, 1, tiling, None, {}), kind="encoder", task="embed", outputs=(), features=features
+    )
     weight = rng.normal(0, 0.3, (channels, bands, stride, stride)).astype(np.float32)
     nodes = [helper.make_node("Conv", ["image", "w"], ["map"], strides=[stride, stride])]
     encoder = _finish(folder, encoder, nodes, [_tensor("w", weight)])
     heads = []
     for k in range(n_heads):
-        head = replace(_bundle(f"tiny-head-{k + 1}", bands, count, tiling, None, {}, "softmax"), kind="head", inputs=(),
-                       features=features, encoder=encoder.digest)
+        head = replace(
+            _bundle(f"tiny-head-{k + 1}", bands, count, tiling, None, {}, "softmax"),
+            kind="head",
+            inputs=(),
+            features=features,
+            encoder=encoder.digest,
+        )
         weight = rng.normal(0, 0.5, (count * stride * stride, channels, 1, 1)).astype(np.float32)
-        nodes = [helper.make_node("Conv", ["map", "w"], ["mixed"]),
-                 helper.make_node("DepthToSpace", ["mixed"], ["scores"], blocksize=stride)]
+        nodes = [
+            helper.make_node("Conv", ["map", "w"], ["mixed"]),
+            helper.make_node("DepthToSpace", ["mixed"], ["scores"], blocksize=stride),
+        ]
         heads.append(_finish(folder, head, nodes, [_tensor("w", weight)]))
     return encoder, heads
 
@@ -146,9 +239,13 @@ def encoder_and_heads(folder: Path, n_heads: int = 2, bands: int = 3, window: in
 def graph_bytes(package: Package, nodes: Sequence[Any], tensors: Sequence[Any], opset: int = 17) -> bytes:
     """Serialised ONNX graph with the inputs and outputs the package declares."""
     window = package.tiling.window
-    inputs = [_value(slot.name, ["batch", *(["dates"] if slot.temporal else []), len(slot.bands), slot.size, slot.size])
-              for slot in package.inputs]
-    features = [_value(f.name, ["batch", f.channels, f.positions(window), f.positions(window)]) for f in package.features]
+    inputs = [
+        _value(slot.name, ["batch", *(["dates"] if slot.temporal else []), len(slot.bands), slot.size, slot.size])
+        for slot in package.inputs
+    ]
+    features = [
+        _value(f.name, ["batch", f.channels, f.positions(window), f.positions(window)]) for f in package.features
+    ]
     outputs = [_value(output.name, ["batch", len(output.classes), window, window]) for output in package.outputs]
     if package.kind == "head":
         inputs = features
@@ -178,31 +275,44 @@ def run_graph(content: bytes | str, feeds: Mapping[str, np.ndarray]) -> dict[str
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 
 
-def _bundle(name: str, bands: int, count: int, tiling: Tiling, slot: Mapping[str, Any] | None, fields: Mapping[str, Any],
-            activation: str = "identity") -> Package:
+def _bundle(
+    name: str,
+    bands: int,
+    count: int,
+    tiling: Tiling,
+    slot: Mapping[str, Any] | None,
+    fields: Mapping[str, Any],
+    activation: str = "identity",
+) -> Package:
     needs = tuple(BandNeed(f"B{k + 1}") for k in range(bands))
     image = InputSlot("image", "ms", (), needs, "dn", tiling.window)
     output = Output("scores", activation, fields.get("classes", classes(count)))
     package = Package(
-        Path(), name, "1.0.0", f"{name} for tests", "bundle", "segment", tiling,
-        (Variant("onnxruntime", "fp32", "model.onnx", 1e-4),), inputs=(replace(image, **(slot or {})),), outputs=(output,),
-        licence="CC0-1.0", attribution="EarthPrism tests",
+        Path(),
+        name,
+        "1.0.0",
+        f"{name} for tests",
+        "bundle",
+        "segment",
+        tiling,
+        (Variant("onnxruntime", "fp32", "model.onnx", 1e-4),),
+        inputs=(replace(image, **(slot or {})),),
+        outputs=(output,),
+        licence="CC0-1.0",
+        attribution="EarthPrism tests",
     )
     return replace(package, **{key: value for key, value in fields.items() if key != "classes"})
 
 
 def _finish(folder: Path, package: Package, nodes: Sequence[Any], tensors: Sequence[Any]) -> Package:
     # Graphs are written for an input called "image"; a slot may have been renamed.
-    if package.inputs and not any("image" == slot.name for slot in package.inputs):
+    if package.inputs and not any(slot.name == "image" for slot in package.inputs):
         for node in nodes:
             node.input[:] = [package.inputs[0].name if part == "image" else part for part in node.input]
     content = graph_bytes(package, nodes, tensors)
     patches = golden_patches(package)
-    sides = {slot.name: slot.size for slot in package.inputs}
-    if package.kind == "head":
-        sides = {f.name: f.positions(package.tiling.window) for f in package.features}
-    feeds = {name: golden.expand(patch, sides[name]) for name, patch in patches.items()}
-    return build(package, {"model.onnx": content, "LICENSE": LICENCE}, patches, run_graph(content, feeds), folder)
+    outputs = run_graph(content, golden.expand_all(package, patches))
+    return build(package, {"model.onnx": content, "LICENSE": LICENCE}, patches, outputs, folder)
 
 
 def _tensor(name: str, values: np.ndarray) -> Any:

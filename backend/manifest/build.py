@@ -22,13 +22,18 @@ from backend.protocol.errors import OutputError, PackageError
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 
 
-def build(package: Package, parts: Mapping[str, Path | bytes], inputs: Mapping[str, NDArray[Any]],
-          outputs: Mapping[str, NDArray[Any]], folder: Path) -> Package:
+def build(
+    package: Package,
+    parts: Mapping[str, Path | bytes],
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Mapping[str, NDArray[Any]],
+    folder: Path,
+) -> Package:
     """Write a package into `folder`/NAME-VERSION and load it back, fully checked.
 
     Args:
         package: the description; `root` and `digest` are filled in.
-        parts: the files by name: graphs, weights, LICENSE, style, notes; without model.json, golden data and SHA256SUMS.
+        parts: the other files by name: graphs, weights, LICENSE, style, notes.
         inputs: golden inputs by name: image patches (B, C, h, w) that are repeated to the input's size, see `golden`.
         outputs: what the graph gives for the full inputs, before the activation, by name; sampled when stored.
 
@@ -55,7 +60,9 @@ def build(package: Package, parts: Mapping[str, Path | bytes], inputs: Mapping[s
     return load.load_folder(target)
 
 
-def _write_parts(package: Package, parts: Mapping[str, Path | bytes], golden_arrays: Mapping[str, NDArray[Any]], work: Path) -> None:
+def _write_parts(
+    package: Package, parts: Mapping[str, Path | bytes], golden_arrays: Mapping[str, NDArray[Any]], work: Path
+) -> None:
     if files.LICENCE not in parts:
         raise PackageError(f"the package has no {files.LICENCE}")
     for name, part in parts.items():
@@ -67,7 +74,9 @@ def _write_parts(package: Package, parts: Mapping[str, Path | bytes], golden_arr
     (work / package.golden).write_bytes(save(dict(sorted(golden_arrays.items()))))
     sizes = {path.name: path.stat().st_size for path in sorted(work.iterdir())}
     content = document.encode(replace(package, root=work, digest=""), sizes)
-    (work / files.DOCUMENT).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8", newline="\n")
+    (work / files.DOCUMENT).write_text(
+        json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8", newline="\n"
+    )
     write_sums(work)
 
 

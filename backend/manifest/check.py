@@ -6,7 +6,19 @@ from collections.abc import Iterable
 
 from backend.manifest import steps
 from backend.manifest.package import (
-    ACTIVATIONS, KINDS, MODALITIES, MOMENTS, PRECISIONS, RESIZINGS, RUNTIMES, TASKS, UNITS, InputSlot, Output, Package, Variant,
+    ACTIVATIONS,
+    KINDS,
+    MODALITIES,
+    MOMENTS,
+    PRECISIONS,
+    RESIZINGS,
+    RUNTIMES,
+    TASKS,
+    UNITS,
+    InputSlot,
+    Output,
+    Package,
+    Variant,
 )
 from backend.protocol.errors import PackageError
 
@@ -20,8 +32,10 @@ def check(package: Package) -> None:
     _check_kind(package)
     window, multiple, margin = package.tiling.window, package.tiling.multiple, package.tiling.margin
     if window % multiple or 2 * margin >= window:
-        _refuse("the tiling cannot be used",
-                f"a window of {window} pixels must be a multiple of {multiple} and more than twice the margin of {margin}")
+        _refuse(
+            "the tiling cannot be used",
+            f"a window of {window} pixels must be a multiple of {multiple} and more than twice the margin of {margin}",
+        )
     for slot in package.inputs:
         _check_slot(slot)
     for output in package.outputs:
@@ -43,14 +57,18 @@ def check(package: Package) -> None:
 def check_head(head: Package, encoder: Package) -> None:
     """Raise PackageError unless the head was made for exactly this encoder."""
     if head.encoder != encoder.digest:
-        _refuse(f"the head {head.reference} does not belong to the encoder {encoder.reference}",
-                f"it was made for the encoder with digest {(head.encoder or 'none')[:12]}, this one has {encoder.digest[:12]}",
-                "install the encoder it was made for")
+        _refuse(
+            f"the head {head.reference} does not belong to the encoder {encoder.reference}",
+            f"the encoder it was made for has the digest {(head.encoder or '')[:12]}, this one {encoder.digest[:12]}",
+            "install the encoder it was made for",
+        )
     given = {feature.name: feature for feature in encoder.features}
     for feature in head.features:
         if given.get(feature.name) != feature:
-            _refuse(f"the head {head.reference} does not fit the encoder {encoder.reference}",
-                    f'the feature "{feature.name}" is another one in the encoder')
+            _refuse(
+                f"the head {head.reference} does not fit the encoder {encoder.reference}",
+                f'the feature "{feature.name}" is another one in the encoder',
+            )
     if head.tiling != encoder.tiling:
         _refuse(f"the head {head.reference} does not fit the encoder {encoder.reference}", "their tilings differ")
 
@@ -69,7 +87,12 @@ def _check_words(package: Package) -> None:
 
 
 def _check_kind(package: Package) -> None:
-    has = {"inputs": package.inputs, "outputs": package.outputs, "features": package.features, "encoder": package.encoder}
+    has = {
+        "inputs": package.inputs,
+        "outputs": package.outputs,
+        "features": package.features,
+        "encoder": package.encoder,
+    }
     needed = {
         "encoder": {"inputs": True, "outputs": False, "features": True, "encoder": False},
         "head": {"inputs": False, "outputs": True, "features": True, "encoder": True},
@@ -88,18 +111,26 @@ def _check_slot(slot: InputSlot) -> None:
         try:
             steps.check(step, len(slot.bands))
         except PackageError as error:
-            _refuse(f'the input "{slot.name}" cannot be normalised', f"{error.what}: {error.why}" if error.why else error.what)
+            _refuse(
+                f'the input "{slot.name}" cannot be normalised',
+                f"{error.what}: {error.why}" if error.why else error.what,
+            )
     low, high = slot.dates
     if low > high or (high > 1 and not slot.temporal):
-        _refuse(f'the input "{slot.name}" has unusable dates', f"{low} to {high}, {'with' if slot.temporal else 'without'} a date axis")
+        _refuse(
+            f'the input "{slot.name}" has unusable dates',
+            f"{low} to {high}, {'with' if slot.temporal else 'without'} a date axis",
+        )
     if (slot.days_input or slot.valid_input) and not slot.temporal:
         _refuse(f'the input "{slot.name}" takes days or gaps of a series but has no date axis')
     if not slot.gsd_m[0] <= slot.gsd_m[1]:
         _refuse(f'the input "{slot.name}" has an empty range of pixel sizes')
     has_polarisations = any(band.polarisation for band in slot.bands)
     if slot.modality != "raster" and has_polarisations != (slot.modality == "sar"):
-        _refuse(f'the bands of the input "{slot.name}" do not fit its modality {slot.modality}',
-                "SAR bands have a polarisation, optical bands have none")
+        _refuse(
+            f'the bands of the input "{slot.name}" do not fit its modality {slot.modality}',
+            "SAR bands have a polarisation, optical bands have none",
+        )
 
 
 def _check_output(output: Output, task: str) -> None:
@@ -121,8 +152,10 @@ def _check_variant(variant: Variant) -> None:
     if not variant.file.endswith(suffix):
         _refuse(f'the {variant.runtime} variant has the file "{variant.file}"', f"it must end in {suffix}")
     if (variant.runtime == "torch") != (variant.architecture is not None):
-        _refuse(f"the {variant.runtime} {variant.precision} variant is incomplete or odd",
-                "an architecture is needed for torch, and only there")
+        _refuse(
+            f"the {variant.runtime} {variant.precision} variant is incomplete or odd",
+            "an architecture is needed for torch, and only there",
+        )
     if variant.runtime == "onnxruntime" and variant.parameters:
         _refuse("the onnxruntime variant has parameters", "they are in its graph already")
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.manifest import schema
 from backend.manifest.package import (
-    SCHEMA, BandNeed, ClassInfo, Feature, InputSlot, Output, Package, Step, Tiling, Variant,
+    SCHEMA,
+    BandNeed,
+    ClassInfo,
+    Feature,
+    InputSlot,
+    Output,
+    Package,
+    Step,
+    Tiling,
+    Variant,
 )
 from backend.manifest.steps import PARAMETERS
 from backend.protocol.errors import PackageError
@@ -23,22 +32,39 @@ EXTENSIONS = (
 )
 # MLM's list of tasks is closed and knows neither change nor embedding: the nearest ones.
 MLM_TASKS = {
-    "segment": "semantic-segmentation", "change": "semantic-segmentation", "classify": "scene-classification",
-    "detect": "object-detection", "embed": "similarity-search",
+    "segment": "semantic-segmentation",
+    "change": "semantic-segmentation",
+    "classify": "scene-classification",
+    "detect": "object-detection",
+    "embed": "similarity-search",
 }
 MLM_RESIZE = {"bilinear": "interpolation-linear", "cubic": "interpolation-cubic"}
-_MEDIA = {".onnx": "application/octet-stream", ".data": "application/octet-stream", ".safetensors": "application/octet-stream",
-          ".png": "image/png", ".md": "text/markdown", ".qml": "application/xml"}
-_OPTIONAL_TEXT = {"description": "description", "attribution": "earthprism:attribution", "training": "earthprism:training",
-                  "style": "earthprism:style"}
+_MEDIA = {
+    ".onnx": "application/octet-stream",
+    ".data": "application/octet-stream",
+    ".safetensors": "application/octet-stream",
+    ".png": "image/png",
+    ".md": "text/markdown",
+    ".qml": "application/xml",
+}
+_OPTIONAL_TEXT = {
+    "description": "description",
+    "attribution": "earthprism:attribution",
+    "training": "earthprism:training",
+    "style": "earthprism:style",
+}
 
 
 def encode(package: Package, sizes: Mapping[str, int]) -> dict[str, Any]:
     """The model.json of a package whose other files have these sizes in bytes (model.json and SHA256SUMS left out)."""
     document = {
-        "type": "Feature", "stac_version": "1.1.0", "stac_extensions": list(EXTENSIONS),
-        "id": f"{package.name}-{package.version}", "geometry": None,
-        "properties": _properties(package), "links": [],
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": list(EXTENSIONS),
+        "id": f"{package.name}-{package.version}",
+        "geometry": None,
+        "properties": _properties(package),
+        "links": [],
         "assets": {name: _asset(package, name, size) for name, size in sorted(sizes.items())},
     }
     schema.check(document)
@@ -55,16 +81,29 @@ def decode(document: Any, root: Path, sizes: Mapping[str, int], digest: str = ""
     properties = document["properties"]
     ours = {key.partition(":")[2]: value for key, value in properties.items() if key.startswith("earthprism:")}
     package = Package(
-        root=root, name=ours["name"], version=ours["version"], title=properties["title"], kind=ours["kind"], task=ours["task"],
+        root=root,
+        name=ours["name"],
+        version=ours["version"],
+        title=properties["title"],
+        kind=ours["kind"],
+        task=ours["task"],
         tiling=Tiling(**{key: int(value) for key, value in ours["tiling"].items()}),
         variants=tuple(_variant(value) for value in ours["variants"]),
         inputs=tuple(_slot(value) for value in ours["inputs"]),
         outputs=tuple(_output(value) for value in ours["outputs"]),
-        features=tuple(Feature(value["name"], int(value["channels"]), float(value["stride"])) for value in ours["features"]),
+        features=tuple(
+            Feature(value["name"], int(value["channels"]), float(value["stride"])) for value in ours["features"]
+        ),
         encoder=ours["encoder"].removeprefix("sha256:") if "encoder" in ours else None,
-        golden=ours["golden"], style=ours.get("style"), licence=properties["license"], created=properties["datetime"],
-        architecture=properties["mlm:architecture"], attribution=ours.get("attribution", ""),
-        description=properties.get("description", ""), training=ours.get("training", ""), digest=digest,
+        golden=ours["golden"],
+        style=ours.get("style"),
+        licence=properties["license"],
+        created=properties["datetime"],
+        architecture=properties["mlm:architecture"],
+        attribution=ours.get("attribution", ""),
+        description=properties.get("description", ""),
+        training=ours.get("training", ""),
+        digest=digest,
     )
     _compare(document, encode(package, sizes), "")
     return package
@@ -75,26 +114,36 @@ def _compare(given: Any, expected: Any, place: str) -> None:
     if isinstance(given, dict) and isinstance(expected, dict):
         for key in sorted({*given, *expected}):
             if key not in given or key not in expected:
-                raise PackageError(f"model.json contradicts itself at {place or 'its top'}",
-                                   f'"{key}" is {"missing" if key not in given else "there, but nothing else needs it"}')
+                raise PackageError(
+                    f"model.json contradicts itself at {place or 'its top'}",
+                    f'"{key}" is {"missing" if key not in given else "there, but nothing else needs it"}',
+                )
             _compare(given[key], expected[key], f"{place}.{key}" if place else key)
     elif isinstance(given, list) and isinstance(expected, list) and len(given) == len(expected):
         for index, (one, other) in enumerate(zip(given, expected, strict=True)):
             _compare(one, other, f"{place}[{index}]")
     elif given != expected:
-        raise PackageError(f"model.json contradicts itself at {place}", f"{given!r} there, but the rest means {expected!r}")
+        raise PackageError(
+            f"model.json contradicts itself at {place}", f"{given!r} there, but the rest means {expected!r}"
+        )
 
 
 def _properties(package: Package) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "datetime": package.created, "title": package.title, "license": package.licence,
-        "mlm:name": package.name, "mlm:architecture": package.architecture,
+        "datetime": package.created,
+        "title": package.title,
+        "license": package.licence,
+        "mlm:name": package.name,
+        "mlm:architecture": package.architecture,
         "mlm:tasks": [MLM_TASKS[package.task]],
         "mlm:framework": "ONNX" if any(v.runtime == "onnxruntime" for v in package.variants) else "PyTorch",
         "mlm:input": [_mlm_input(slot) for slot in package.inputs],
         "mlm:output": _mlm_outputs(package),
-        "earthprism:schema": SCHEMA, "earthprism:name": package.name, "earthprism:version": package.version,
-        "earthprism:kind": package.kind, "earthprism:task": package.task,
+        "earthprism:schema": SCHEMA,
+        "earthprism:name": package.name,
+        "earthprism:version": package.version,
+        "earthprism:kind": package.kind,
+        "earthprism:task": package.task,
         "earthprism:tiling": _plain(package.tiling),
         "earthprism:variants": [_plain(variant) for variant in package.variants],
         "earthprism:inputs": [_plain(slot) for slot in package.inputs],
@@ -120,7 +169,7 @@ def _plain(value: Any, every: bool = False) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
+    if is_dataclass(value):
         always = every or isinstance(value, (Tiling, Output))
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value) if always or _said(value, item)}
     return None if isinstance(value, float) and math.isinf(value) else value
@@ -138,8 +187,14 @@ def _number_or_list(values: tuple[float, ...]) -> float | list[float]:
 
 
 def _slot(value: dict[str, Any]) -> InputSlot:
-    known = {**value, "sensors": tuple(value["sensors"]), "bands": tuple(_band(band) for band in value["bands"]),
-             "size": int(value["size"]), "steps": tuple(_step(step) for step in value["steps"]), "fill": float(value["fill"])}
+    known = {
+        **value,
+        "sensors": tuple(value["sensors"]),
+        "bands": tuple(_band(band) for band in value["bands"]),
+        "size": int(value["size"]),
+        "steps": tuple(_step(step) for step in value["steps"]),
+        "fill": float(value["fill"]),
+    }
     if "dates" in value:
         known["dates"] = tuple(int(date) for date in value["dates"])
     if "gsd_m" in value:
@@ -149,25 +204,37 @@ def _slot(value: dict[str, Any]) -> InputSlot:
 
 
 def _band(value: dict[str, Any]) -> BandNeed:
-    lengths = {key: float(value[key]) for key in ("center_nm", "width_nm") if key in value}
-    return BandNeed(**{**value, **lengths})
+    center, width = (float(value[key]) if key in value else None for key in ("center_nm", "width_nm"))
+    return BandNeed(value["name"], center, width, value.get("polarisation"))
 
 
 def _step(value: dict[str, Any]) -> Step:
     parameters = {name: item for name, item in value.items() if name != "op"}
-    return Step(value["op"], **{name: tuple(map(float, item if isinstance(item, list) else [item]))
-                                for name, item in parameters.items()})
+    return Step(
+        value["op"],
+        **{name: tuple(map(float, item if isinstance(item, list) else [item])) for name, item in parameters.items()},
+    )
 
 
 def _output(value: dict[str, Any]) -> Output:
     classes = tuple(ClassInfo(int(item["value"]), item["name"], item["color"]) for item in value["classes"])
-    return Output(value["name"], value["activation"], classes, tuple(map(float, value["thresholds"])), int(value["nodata"]))
+    return Output(
+        value["name"], value["activation"], classes, tuple(map(float, value["thresholds"])), int(value["nodata"])
+    )
 
 
 def _variant(value: dict[str, Any]) -> Variant:
-    parameters = {key: tuple(item) if isinstance(item, list) else item for key, item in value.get("parameters", {}).items()}
-    return Variant(value["runtime"], value["precision"], value["file"], float(value["tolerance"]), value.get("architecture"),
-                   parameters)
+    parameters = {
+        key: tuple(item) if isinstance(item, list) else item for key, item in value.get("parameters", {}).items()
+    }
+    return Variant(
+        value["runtime"],
+        value["precision"],
+        value["file"],
+        float(value["tolerance"]),
+        value.get("architecture"),
+        parameters,
+    )
 
 
 def _mlm_input(slot: InputSlot) -> dict[str, Any]:
@@ -175,8 +242,12 @@ def _mlm_input(slot: InputSlot) -> dict[str, Any]:
     if slot.temporal:
         shape.insert(1, -1)
         order.insert(1, "time")
-    return {"name": slot.name, "bands": [band.name for band in slot.bands], "resize_type": MLM_RESIZE[slot.resize],
-            "input": {"shape": shape, "dim_order": order, "data_type": "float32"}}
+    return {
+        "name": slot.name,
+        "bands": [band.name for band in slot.bands],
+        "resize_type": MLM_RESIZE[slot.resize],
+        "input": {"shape": shape, "dim_order": order, "data_type": "float32"},
+    }
 
 
 def _mlm_outputs(package: Package) -> list[dict[str, Any]]:
@@ -186,14 +257,25 @@ def _mlm_outputs(package: Package) -> list[dict[str, Any]]:
         shape, order = [-1, max(1, len(output.classes))], ["batch", "class"]
         if package.task in ("segment", "change"):
             shape, order = [*shape, window, window], [*order, "height", "width"]
-        results.append({"name": output.name, "tasks": tasks, "classification:classes": [_mlm_class(c) for c in output.classes],
-                        "result": {"shape": shape, "dim_order": order, "data_type": "float32"}})
+        results.append(
+            {
+                "name": output.name,
+                "tasks": tasks,
+                "classification:classes": [_mlm_class(c) for c in output.classes],
+                "result": {"shape": shape, "dim_order": order, "data_type": "float32"},
+            }
+        )
     for feature in package.features if package.kind != "head" else ():
         shape, order, side = [-1, feature.channels], ["batch", "embedding"], feature.positions(window)
         if side:
             shape, order = [*shape, side, side], [*order, "height", "width"]
-        results.append({"name": feature.name, "tasks": tasks,
-                        "result": {"shape": shape, "dim_order": order, "data_type": "float32"}})
+        results.append(
+            {
+                "name": feature.name,
+                "tasks": tasks,
+                "result": {"shape": shape, "dim_order": order, "data_type": "float32"},
+            }
+        )
     return results
 
 
@@ -205,7 +287,12 @@ def _mlm_class(info: ClassInfo) -> dict[str, Any]:
 def _asset(package: Package, name: str, size: int) -> dict[str, Any]:
     kind = _MEDIA.get(Path(name).suffix, "text/plain")
     used = [variant for variant in package.variants if variant.file == name]
-    entry: dict[str, Any] = {"href": f"./{name}", "type": kind, "roles": ["mlm:model"] if used else ["metadata"], "file:size": size}
+    entry: dict[str, Any] = {
+        "href": f"./{name}",
+        "type": kind,
+        "roles": ["mlm:model"] if used else ["metadata"],
+        "file:size": size,
+    }
     if used:
         entry["mlm:artifact_type"] = "onnx" if used[0].runtime == "onnxruntime" else "safetensors.torch.save_file"
     elif name.endswith(".data"):

@@ -31,23 +31,29 @@ def check_name(name: str) -> None:
     """Raise PackageError unless a name is safe on every system and of a kind that belongs into a package."""
     shown = json.dumps(name)[:120]
     if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.endswith("."):
-        raise PackageError(f"the package holds a file with the unsafe name {shown}",
-                           "names are plain letters, digits, points, hyphens and underscores, without folders")
+        raise PackageError(
+            f"the package holds a file with the unsafe name {shown}",
+            "names are plain letters, digits, points, hyphens and underscores, without folders",
+        )
     if name in REQUIRED:
         return
     if name.lower().endswith(_PICKLE):
-        raise PackageError(f"the package holds {shown}", "such files can carry code that runs when they are opened",
-                           "ask for weights as .safetensors or .onnx")
+        raise PackageError(
+            f"the package holds {shown}",
+            "such files can carry code that runs when they are opened",
+            "ask for weights as .safetensors or .onnx",
+        )
     if not name.endswith(SUFFIXES):
-        raise PackageError(f"the package holds {shown}", f"only {', '.join((*REQUIRED, *SUFFIXES))} belong into a package")
+        accepted = ", ".join((*REQUIRED, *SUFFIXES))
+        raise PackageError(f"the package holds {shown}", f"only {accepted} belong into a package")
 
 
 def file_sizes(root: Path) -> dict[str, int]:
     """Names and sizes in bytes of everything in a package folder.
 
     Raises:
-        PackageError: for links, folders, special files, unsafe or forbidden names, too many or too large files, or when a
-            required file is missing.
+        PackageError: for links, folders, special files, unsafe or forbidden names, too many or too large files, or when
+            a required file is missing.
     """
     sizes: dict[str, int] = {}
     try:
@@ -56,7 +62,9 @@ def file_sizes(root: Path) -> dict[str, int]:
             details = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(details.st_mode):
                 kind = "a link" if stat.S_ISLNK(details.st_mode) else "a folder" if entry.is_dir() else "a special file"
-                raise PackageError(f"the package holds {kind}, {json.dumps(entry.name)}", "only plain files are accepted")
+                raise PackageError(
+                    f"the package holds {kind}, {json.dumps(entry.name)}", "only plain files are accepted"
+                )
             check_name(entry.name)
             sizes[entry.name] = details.st_size
     except OSError as error:
@@ -72,7 +80,9 @@ def check_set(sizes: dict[str, int]) -> None:
     lower = [name.lower() for name in sizes]
     for name in sizes:
         if lower.count(name.lower()) > 1:
-            raise PackageError(f'the package holds "{name}" twice', "names that differ only in case are one file on some systems")
+            raise PackageError(
+                f'the package holds "{name}" twice', "names that differ only in case are one file on some systems"
+            )
     for name in REQUIRED:
         if name not in sizes:
             raise PackageError(f"the package has no {name}", "", "is this a model package?")
@@ -115,8 +125,11 @@ def check_digests(root: Path, sums: dict[str, str]) -> None:
     """Raise PackageError when a file's sha256 is not the listed one."""
     for name, digest in sorted(sums.items()):
         if sha256(root / name) != digest:
-            raise PackageError(f'the file "{name}" of the package is damaged or was changed', f"its sha256 is not the one in {SUMS}",
-                               "install the package again")
+            raise PackageError(
+                f'the file "{name}" of the package is damaged or was changed',
+                f"its sha256 is not the one in {SUMS}",
+                "install the package again",
+            )
 
 
 def sha256(path: Path) -> str:
@@ -146,8 +159,13 @@ def read_small(path: Path, limit: int) -> bytes:
 def parse_json(content: bytes, name: str) -> Any:
     """Strict JSON: UTF-8, no key twice, no NaN or infinity, no absurd numbers or nesting (PackageError)."""
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant,
-                          parse_float=_finite, parse_int=_short)
+        return json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_short,
+        )
     except UnicodeDecodeError as error:
         raise PackageError(f"{name} is not UTF-8 text", f"at byte {error.start}") from error
     except json.JSONDecodeError as error:

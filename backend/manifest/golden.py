@@ -1,8 +1,8 @@
 """Golden data: small inputs and outputs that show whether a model computes what it did when it was packed.
 
-A window of twelve bands would already be larger than a package may spend, so the file holds an image patch that is repeated
-until the input is filled, and outputs sampled at evenly spaced positions. Tensors are named `input/NAME` and `output/NAME`; any
-other axis than the last two is stored whole.
+A window of twelve bands would already be larger than a package may spend, so the file holds an image patch that is
+repeated until the input is filled, and outputs sampled at evenly spaced positions. Tensors are named `input/NAME` and
+`output/NAME`; any other axis than the last two is stored whole.
 """
 
 from __future__ import annotations
@@ -26,31 +26,39 @@ def read(package: Package) -> tuple[Arrays, Arrays]:
     stored = tensors.read_tensors(package.path(package.golden))
     inputs = {name: stored[f"input/{name}"] for name in input_names(package)}
     outputs = {name: stored[f"output/{name}"] for name in output_names(package)}
-    sides = _sides(package)
-    return {name: expand(array, sides[name]) if name in sides else as_float(array) for name, array in inputs.items()}, \
-        {name: as_float(array) for name, array in outputs.items()}
+    return expand_all(package, inputs), {name: as_float(array) for name, array in outputs.items()}
+
+
+def expand_all(package: Package, patches: Mapping[str, NDArray[Any]]) -> Arrays:
+    """What the graph is fed: patches repeated to the size each input declares, everything else as it is."""
+    known = sides(package)
+    return {name: expand(array, known[name]) if name in known else as_float(array) for name, array in patches.items()}
 
 
 def check(package: Package, sizes: Mapping[str, int]) -> None:
     """Raise PackageError unless the golden file is small, complete and fits the declared inputs."""
     if sizes.get(package.golden, 0) > files.LARGEST_GOLDEN:
-        raise PackageError(f"{package.golden} is too large", f"{sizes[package.golden]} of at most {files.LARGEST_GOLDEN} bytes")
+        raise PackageError(
+            f"{package.golden} is too large", f"{sizes[package.golden]} of at most {files.LARGEST_GOLDEN} bytes"
+        )
     infos = tensors.read_header(package.path(package.golden))
     expected = {f"input/{name}" for name in input_names(package)} | {f"output/{name}" for name in output_names(package)}
     for name in sorted(expected ^ set(infos)):
         problem = "lacks" if name in expected else "has the unexpected"
-        raise PackageError(f'{package.golden} {problem} tensor "{name[:80]}"', "golden data hold each input and output, nothing else")
+        raise PackageError(
+            f'{package.golden} {problem} tensor "{name[:80]}"', "golden data hold each input and output, nothing else"
+        )
     for name, info in infos.items():
         if info.dtype not in ("F32", "F16"):
             raise PackageError(f'the golden tensor "{name}" has the type {info.dtype}', "F32 or F16 is needed")
-    for name, channels in _channels(package).items():
-        shape, side = infos[f"input/{name}"].shape, _sides(package).get(name, 0)
-        fits = len(shape) >= 2 and shape[0] >= 1
-        if side and fits:
-            fits = len(shape) in (4, 5) and shape[-3] == channels and all(0 < part <= side for part in shape[-2:])
-        if not fits:
-            raise PackageError(f'the golden tensor "input/{name}" has the shape {list(shape)}',
-                               f"{channels} channels of at most {side} x {side} values are declared")
+    for name, (axes, channels, side) in _expected(package).items():
+        shape = infos[f"input/{name}"].shape
+        fits = len(shape) == axes and 0 not in shape and shape[axes - 3 if side else 1] == channels
+        if not fits or (side and max(shape[-2:]) > side):
+            raise PackageError(
+                f'the golden tensor "input/{name}" has the shape {list(shape)}',
+                f"{axes} axes with {channels} channels of at most {side} x {side} values are declared",
+            )
 
 
 def pack(inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], samples: int = 16) -> Arrays:
@@ -71,8 +79,10 @@ def sample(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Values of (B, C, H, W) at evenly spaced positions, giving (B, C, *shape); vectors (B, C) are kept."""
     if not shape:
         return array
-    rows, cols = (np.floor((np.arange(few) + 0.5) * many / few).astype(int)
-                  for few, many in zip(shape, array.shape[-2:], strict=True))
+    rows, cols = (
+        np.floor((np.arange(few) + 0.5) * many / few).astype(int)
+        for few, many in zip(shape, array.shape[-2:], strict=True)
+    )
     return array[..., rows[:, None], cols]
 
 
@@ -94,15 +104,14 @@ def as_float(array: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _sides(package: Package) -> dict[str, int]:
-    """Pixels per side of each image input or feature map; vectors are left out."""
-    if package.kind == "head":
-        sides = {feature.name: feature.positions(package.tiling.window) for feature in package.features}
-        return {name: side for name, side in sides.items() if side}
-    return {slot.name: slot.size for slot in package.inputs}
+def sides(package: Package) -> dict[str, int]:
+    """Pixels (or positions) per side of each image or feature map the graph takes; vectors are left out."""
+    return {name: side for name, (_, _, side) in _expected(package).items() if side}
 
 
-def _channels(package: Package) -> dict[str, int]:
-    if package.kind == "head":
-        return {feature.name: feature.channels for feature in package.features}
-    return {slot.name: len(slot.bands) for slot in package.inputs}
+def _expected(package: Package) -> dict[str, tuple[int, int, int]]:
+    """Axes, channels and side (0 for vectors) of each image or feature the graph takes."""
+    if package.kind != "head":
+        return {slot.name: (5 if slot.temporal else 4, len(slot.bands), slot.size) for slot in package.inputs}
+    positions = {feature.name: feature.positions(package.tiling.window) for feature in package.features}
+    return {f.name: (4 if positions[f.name] else 2, f.channels, positions[f.name]) for f in package.features}

@@ -53,7 +53,11 @@ def find(reference: str | Path) -> Path:
         return path
     text = str(reference)
     if path.exists() or text.endswith(".zip"):
-        raise PackageError(f"{text} is not a package folder", "" if path.exists() else "it is not there", f'run "earthprism models install {text}" first')
+        raise PackageError(
+            f"{text} is not a package folder",
+            "" if path.exists() else "it is not there",
+            f'run "earthprism models install {text}" first',
+        )
     name, _, version = text.partition("@")
     known = locate.candidates()
     for found, number, folder in known:
@@ -61,12 +65,19 @@ def find(reference: str | Path) -> Path:
             return folder
     versions = [f"{found}@{number}" for found, number, _ in known if found == name]
     names = versions or list(dict.fromkeys(found for found, _, _ in known))
-    raise PackageError(f'there is no model package "{text}"', f"installed are {', '.join(names) or 'none'}",
-                       'give a name of "earthprism models list" or the path of a package folder')
+    raise PackageError(
+        f'there is no model package "{text}"',
+        f"installed are {', '.join(names) or 'none'}",
+        'give a name of "earthprism models list" or the path of a package folder',
+    )
 
 
 def _check_files(package: Package, sizes: dict[str, int]) -> None:
-    named = [package.golden, *(variant.file for variant in package.variants), *([package.style] if package.style else [])]
+    named = [
+        package.golden,
+        *(variant.file for variant in package.variants),
+        *([package.style] if package.style else []),
+    ]
     for name in named:
         if name not in sizes:
             raise PackageError(f'the package lacks the file "{name}"', f"{files.DOCUMENT} names it")
@@ -91,15 +102,21 @@ def _check_graph(package: Package, variant: Variant, sizes: dict[str, int]) -> s
     return {item.location for item in graph.external}
 
 
-def _compare(what: str, found: dict[str, tuple[int, onnx_graph.Shape]], declared: dict[str, onnx_graph.Shape], name: str) -> None:
+def _compare(
+    what: str, found: dict[str, tuple[int, onnx_graph.Shape]], declared: dict[str, onnx_graph.Shape], name: str
+) -> None:
     if set(found) != set(declared):
-        raise PackageError(f"the {what} of {name} are {_listed(found)}", f"{files.DOCUMENT} declares {_listed(declared)}")
+        raise PackageError(
+            f"the {what} of {name} are {_listed(found)}", f"{files.DOCUMENT} declares {_listed(declared)}"
+        )
     for key, (kind, shape) in found.items():
         wanted = declared[key]
         fits = kind == onnx_graph.FLOAT32 and len(shape) == len(wanted)
         if not fits or any(one != other for one, other in zip(shape, wanted, strict=True) if _ANY not in (one, other)):
-            raise PackageError(f'"{key}" among the {what} of {name} has the shape {_shape(shape)} (type {kind})',
-                               f"{files.DOCUMENT} declares float32 {_shape(wanted)}")
+            raise PackageError(
+                f'"{key}" among the {what} of {name} has the shape {_shape(shape)} (type {kind})',
+                f"{files.DOCUMENT} declares float32 {_shape(wanted)}",
+            )
 
 
 def _declared_inputs(package: Package) -> dict[str, onnx_graph.Shape]:
@@ -125,8 +142,10 @@ def _declared_outputs(package: Package) -> dict[str, onnx_graph.Shape]:
 
 def _features(package: Package) -> dict[str, onnx_graph.Shape]:
     sides = {feature.name: feature.positions(package.tiling.window) for feature in package.features}
-    return {f.name: (None, f.channels, sides[f.name], sides[f.name]) if sides[f.name] else (None, f.channels)
-            for f in package.features}
+    return {
+        f.name: (None, f.channels, sides[f.name], sides[f.name]) if sides[f.name] else (None, f.channels)
+        for f in package.features
+    }
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -15,14 +15,39 @@ from pathlib import Path
 from backend.manifest import wire
 from backend.protocol.errors import PackageError
 
-DOMAINS = {"": (13, 24), "ai.onnx": (13, 24), "ai.onnx.ml": (1, 5), "com.microsoft": (1, 1)}  # oldest and newest operator set
-REFUSED = {"Loop": "it repeats without bound", "Scan": "it repeats without bound", "SequenceMap": "it repeats without bound"}
+# Oldest and newest operator set: 13 gave the axes of Squeeze and ReduceSum as inputs, 21 is what onnxruntime 1.20 runs.
+DOMAINS = {"": (13, 21), "ai.onnx": (13, 21), "ai.onnx.ml": (1, 5), "com.microsoft": (1, 1)}
+REFUSED = {
+    "Loop": "it repeats without bound",
+    "Scan": "it repeats without bound",
+    "SequenceMap": "it repeats without bound",
+}
 MOST_NODES = 200_000
 DEEPEST = 4  # graphs inside graphs, as in the branches of If
 FLOAT32 = 1
 # Bits of one element by TensorProto.DataType; strings and complex numbers have no place in an image model.
-BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 17: 8, 18: 8, 19: 8, 20: 8,
-        21: 4, 22: 4, 23: 4}
+BITS = {
+    1: 32,
+    2: 8,
+    3: 8,
+    4: 16,
+    5: 16,
+    6: 32,
+    7: 64,
+    9: 8,
+    10: 16,
+    11: 64,
+    12: 32,
+    13: 64,
+    16: 16,
+    17: 8,
+    18: 8,
+    19: 8,
+    20: 8,
+    21: 4,
+    22: 4,
+    23: 4,
+}
 
 Shape = tuple[int | None, ...]  # None: any size
 
@@ -58,22 +83,34 @@ def read_graph(path: Path) -> Graph:
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            with memoryview(content) as view:
-                return _read_model(view, path.name)
-    except wire.WireError as error:
-        raise PackageError(f"{path.name} is not an ONNX file", str(error)) from error
-    except ValueError as error:  # an empty file cannot be mapped
+            found = _try_model(content, path.name)
+    except ValueError as error:
         raise PackageError(f"{path.name} is not an ONNX file", "it is empty") from error
     except OSError as error:
         raise PackageError(f"{path.name} cannot be read", error.strerror or str(error)) from error
+    if isinstance(found, PackageError):
+        raise found
+    return found
+
+
+def _try_model(content: mmap.mmap, name: str) -> Graph | PackageError:
+    """The graph, or the error to raise once the file is closed: a traceback would keep views of it alive."""
+    try:
+        return _read_model(memoryview(content), name)
+    except wire.WireError as error:
+        return PackageError(f"{name} is not an ONNX file", str(error))
+    except PackageError as error:
+        return error.with_traceback(None)
 
 
 def check_external(graph: Graph, sizes: dict[str, int], name: str) -> None:
     """Raise PackageError unless all outside data lies in `.data` files of the package, within their size."""
     for item in graph.external:
         if item.location not in sizes or not item.location.endswith(".data"):
-            raise PackageError(f"{name} takes weights from {json.dumps(item.location)[:120]}",
-                               "only .data files listed in the package itself are read")
+            raise PackageError(
+                f"{name} takes weights from {json.dumps(item.location)[:120]}",
+                "only .data files listed in the package itself are read",
+            )
         if item.offset + item.length > sizes[item.location]:
             raise PackageError(f"{name} takes weights from beyond the end of {item.location}")
 
@@ -90,9 +127,14 @@ def _read_model(model: memoryview, name: str) -> Graph:
         elif number == 20:
             raise PackageError(f"{name} carries training information", "only graphs for inference are accepted")
         elif number == 25:
-            raise PackageError(f"{name} defines functions of its own", "", "export the model with its functions inlined")
+            raise PackageError(
+                f"{name} defines functions of its own", "", "export the model with its functions inlined"
+            )
     if len(bodies) != 1 or not graph.opsets:
-        raise PackageError(f"{name} is not an ONNX file", "it holds no graph" if not bodies else "it has several graphs or no operator set")
+        raise PackageError(
+            f"{name} is not an ONNX file",
+            "it holds no graph" if not bodies else "it has several graphs or no operator set",
+        )
     _read_graph(bodies[0], graph, name, 0)
     for initializer in graph.initializers:
         graph.inputs.pop(initializer, None)
@@ -109,13 +151,18 @@ def _read_opset(message: memoryview, graph: Graph, name: str) -> None:
     _check_domain(domain, name)
     oldest, newest = DOMAINS[domain]
     if not oldest <= version <= newest:
-        raise PackageError(f'{name} uses operator set {version} of "{domain or "ai.onnx"}"', f"{oldest} to {newest} can be run")
+        raise PackageError(
+            f'{name} uses operator set {version} of "{domain or "ai.onnx"}"', f"{oldest} to {newest} can be run"
+        )
     graph.opsets[domain] = version
 
 
 def _check_domain(domain: str, name: str) -> None:
     if domain not in DOMAINS:
-        raise PackageError(f"{name} uses operators of {json.dumps(domain)[:80]}", f"only {', '.join(d or 'ai.onnx' for d in DOMAINS if d != 'ai.onnx')} are accepted")
+        raise PackageError(
+            f"{name} uses operators of {json.dumps(domain)[:80]}",
+            f"only {', '.join(d or 'ai.onnx' for d in DOMAINS if d != 'ai.onnx')} are accepted",
+        )
 
 
 def _read_graph(message: memoryview, graph: Graph, name: str, depth: int) -> None:
@@ -191,14 +238,18 @@ def _read_tensor(message: memoryview, graph: Graph, name: str) -> str:
     if outside or entries:
         graph.external.append(_external(entries, size, label, name))
     elif raw is not None and raw != size:
-        raise PackageError(f'the tensor "{label[:80]}" of {name} does not fit its data', f"{raw} bytes instead of {size}")
+        raise PackageError(
+            f'the tensor "{label[:80]}" of {name} does not fit its data', f"{raw} bytes instead of {size}"
+        )
     return label
 
 
 def _tensor_bytes(dims: list[int], kind: int, label: str, name: str) -> int:
     sizes = [wire.signed(value) for value in dims]
     if kind not in BITS:
-        raise PackageError(f'the tensor "{label[:80]}" of {name} has the type number {kind}', "only numbers are accepted")
+        raise PackageError(
+            f'the tensor "{label[:80]}" of {name} has the type number {kind}', "only numbers are accepted"
+        )
     if any(value < 0 for value in sizes) or math.prod(sizes) > 1 << 40:
         raise PackageError(f'the tensor "{label[:80]}" of {name} has an unusable shape', str(sizes)[:80])
     return (math.prod(sizes) * BITS[kind] + 7) // 8
@@ -212,7 +263,9 @@ def _external(entries: dict[str, str], size: int, label: str, name: str) -> Exte
             raise PackageError(f'the tensor "{label[:80]}" of {name} has an unusable {key}', text[:40])
         numbers[key] = int(text)
     if numbers["length"] != size:
-        raise PackageError(f'the tensor "{label[:80]}" of {name} does not fit its data', f"{numbers['length']} bytes instead of {size}")
+        raise PackageError(
+            f'the tensor "{label[:80]}" of {name} does not fit its data', f"{numbers['length']} bytes instead of {size}"
+        )
     return External(entries.get("location", ""), numbers["offset"], numbers["length"])
 
 

@@ -57,7 +57,9 @@ def _one_of(value: Any, branches: list[dict[str, Any]], place: str) -> Iterator[
         if len(meant) == 1:
             yield from meant[0]
             return
-        choices = [str(branch["properties"]["op"]["const"]) for branch in branches if "op" in branch.get("properties", {})]
+        choices = [
+            str(branch["properties"]["op"]["const"]) for branch in branches if "op" in branch.get("properties", {})
+        ]
         if choices:
             yield f"{place}.op", f"it must be one of {', '.join(choices)}, not {_shown(value.get('op'))}"
             return
@@ -134,7 +136,11 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
 }
 _CONTENT: dict[str, Callable[[Any, dict[str, Any], str], Iterator[tuple[str, str]]]] = {
-    "object": _object, "array": _array, "string": _string, "number": _number, "integer": _number,
+    "object": _object,
+    "array": _array,
+    "string": _string,
+    "number": _number,
+    "integer": _number,
 }
 
 

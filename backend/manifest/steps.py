@@ -36,8 +36,10 @@ def check(step: Step, bands: int) -> None:
         raise PackageError(f'the step "{step.op}" is not known', f"the list is closed: {', '.join(PARAMETERS)}")
     given = {name for name in ("minimum", "maximum", "mean", "std", "factor", "offset", "floor") if getattr(step, name)}
     if given != set(PARAMETERS[step.op]):
-        raise PackageError(f'the step "{step.op}" has the wrong parameters',
-                           f"it takes {_listed(PARAMETERS[step.op])}, not {_listed(sorted(given))}")
+        raise PackageError(
+            f'the step "{step.op}" has the wrong parameters',
+            f"it takes {_listed(PARAMETERS[step.op])}, not {_listed(sorted(given))}",
+        )
     for name, values in parameters(step).items():
         if len(values) not in (1, bands):
             raise PackageError(f'the step "{step.op}" has {len(values)} values of {name}', f"there are {bands} bands")

@@ -17,7 +17,17 @@ LARGEST_HEADER = 16 << 20
 MOST_TENSORS = 100_000
 MOST_AXES = 8
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1", "BOOL": "?"}
+_NUMPY = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U8": "<u1",
+    "BOOL": "?",
+}
 
 
 @dataclass(frozen=True)
@@ -41,15 +51,21 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(LARGEST_HEADER, size - 8):
-                raise PackageError(f"{path.name} is not a safetensors file", f"its header would have {length} of {size} bytes")
+                raise PackageError(
+                    f"{path.name} is not a safetensors file", f"its header would have {length} of {size} bytes"
+                )
             header = files.parse_json(file.read(length), f"the header of {path.name}")
     except OSError as error:
         raise PackageError(f"{path.name} cannot be read", error.strerror or str(error)) from error
     if not isinstance(header, dict) or len(header) > MOST_TENSORS:
-        raise PackageError(f"{path.name} is not a safetensors file", "its header is no list of tensors, or too long a one")
+        raise PackageError(
+            f"{path.name} is not a safetensors file", "its header is no list of tensors, or too long a one"
+        )
     _check_metadata(header.pop("__metadata__", {}), path.name)
     start = 8 + length
-    tensors = {name: _tensor(value, f'the tensor "{name[:80]}" of {path.name}', start) for name, value in header.items()}
+    tensors = {
+        name: _tensor(value, f'the tensor "{name[:80]}" of {path.name}', start) for name, value in header.items()
+    }
     _check_ranges(tensors, start, size, path.name)
     return tensors
 
@@ -61,7 +77,9 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
     for name, info in infos.items():
         if info.dtype not in _NUMPY:
-            raise PackageError(f'the tensor "{name[:80]}" of {path.name} has the type {info.dtype}', "numpy cannot read it")
+            raise PackageError(
+                f'the tensor "{name[:80]}" of {path.name} has the type {info.dtype}', "numpy cannot read it"
+            )
         arrays[name] = np.frombuffer(content[info.begin : info.end], dtype=_NUMPY[info.dtype]).reshape(info.shape)
     return arrays
 
@@ -80,7 +98,9 @@ def _tensor(value: Any, what: str, start: int) -> TensorInfo:
     if not _whole(shape) or len(shape) > MOST_AXES:
         raise PackageError(f"{what} has an unusable shape", str(shape)[:80])
     if not _whole(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * SIZES[dtype]:
-        raise PackageError(f"{what} does not fit its place in the file", f"shape {str(shape)[:60]}, offsets {str(offsets)[:60]}")
+        raise PackageError(
+            f"{what} does not fit its place in the file", f"shape {str(shape)[:60]}, offsets {str(offsets)[:60]}"
+        )
     return TensorInfo(dtype, tuple(shape), start + offsets[0], start + offsets[1])
 
 

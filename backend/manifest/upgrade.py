@@ -25,7 +25,7 @@ UPGRADES: dict[int, Callable[[Document], Document]] = {1: _outputs_as_list}
 
 
 def upgrade(document: Any, steps: Mapping[int, Callable[[Document], Document]] = UPGRADES, newest: int = SCHEMA) -> Any:
-    """A parsed model.json in the newest schema; anything that is no package document is returned for the schema to refuse.
+    """A parsed model.json in the newest schema; what is no package document is returned for the schema to refuse.
 
     Raises:
         PackageError: when the document is newer than this program, or too old for it.
@@ -35,10 +35,17 @@ def upgrade(document: Any, steps: Mapping[int, Callable[[Document], Document]] =
         if type(number) is not int or number == newest:
             break
         if number > newest:
-            raise PackageError(f"the package has schema {number}", f"this version of EarthPrism reads up to {newest}", "update EarthPrism")
+            raise PackageError(
+                f"the package has schema {number}",
+                f"this version of EarthPrism reads up to {newest}",
+                "update EarthPrism",
+            )
         if number not in steps:
-            raise PackageError(f"the package has schema {number}", "no version of EarthPrism wrote it, or it is too old",
-                               "ask its author for a newer version")
+            raise PackageError(
+                f"the package has schema {number}",
+                "no version of EarthPrism wrote it, or it is too old",
+                "ask its author for a newer version",
+            )
         document = steps[number](document)
         document["properties"][KEY] = number + 1
     return document
