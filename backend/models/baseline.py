@@ -14,16 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def _pairs(indexes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    numbers = [int(index) for index in indexes]
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
 class SpectralFeatures(nn.Module):
     """Standardised bands, normalised differences of band pairs, local means and band differences.
 
     Args:
         mean: mean per band in physical units.
         std: standard deviation per band in physical units.
-        ratios: band index pairs (a, b) whose (a - b) / (a + b) is added, as in the water index NDWI
+        ratios: band indexes a, b, a, b, …: (a - b) / (a + b) is added for each pair, as in the water index NDWI
             (McFeeters 1996, green and near infrared).
-        differences: band index pairs whose standardised difference is added, such as VV - VH in decibel.
+        differences: band indexes a, b, …: the difference of each pair is added, standardised, such as VV - VH in dB.
         smoothing: side of the square mean that is added per band in pixels; 0 for none, else odd. Averages speckle.
+        keep_bands: whether the standardised bands are features themselves; without them, ratios do not see brightness.
     """
 
     mean: Tensor
@@ -33,13 +39,15 @@ class SpectralFeatures(nn.Module):
         self,
         mean: Sequence[float],
         std: Sequence[float],
-        ratios: Sequence[tuple[int, int]] = (),
-        differences: Sequence[tuple[int, int]] = (),
+        ratios: Sequence[int] = (),
+        differences: Sequence[int] = (),
         smoothing: int = 0,
+        keep_bands: bool = True,
     ) -> None:
         super().__init__()
-        self.ratios = tuple((int(a), int(b)) for a, b in ratios)
-        self.differences = tuple((int(a), int(b)) for a, b in differences)
+        self.keep_bands = bool(keep_bands)
+        self.ratios = _pairs(ratios)
+        self.differences = _pairs(differences)
         self.smoothing = int(smoothing)
         self.values = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
         self.register_buffer("mean", torch.empty(1, len(mean), 1, 1))
@@ -50,7 +58,7 @@ class SpectralFeatures(nn.Module):
     def channels(self) -> int:
         """Number of feature channels."""
         bands = len(self.values["mean"])
-        return bands * (2 if self.smoothing else 1) + len(self.ratios) + len(self.differences)
+        return bands * (self.keep_bands + bool(self.smoothing)) + len(self.ratios) + len(self.differences)
 
     def reset_parameters(self) -> None:
         """Fills the buffers from the statistics given at construction."""
@@ -61,7 +69,7 @@ class SpectralFeatures(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """B x bands x H x W in physical units -> B x channels x H x W."""
         bands = (image - self.mean) / self.std
-        found = [bands]
+        found = [bands] if self.keep_bands else []
         if self.smoothing:
             half = self.smoothing // 2
             found.append(functional.avg_pool2d(bands, self.smoothing, 1, half, count_include_pad=False))
@@ -104,15 +112,16 @@ class Baseline(nn.Module):
         classes: int = 2,
         width: int = 12,
         activation: str = "softmax",
-        ratios: Sequence[tuple[int, int]] = (),
-        differences: Sequence[tuple[int, int]] = (),
+        ratios: Sequence[int] = (),
+        differences: Sequence[int] = (),
         smoothing: int = 0,
+        keep_bands: bool = True,
     ) -> None:
         super().__init__()
         self.input_names = (input_name,)
         self.output_names = ("scores",)
         self.activation = activation
-        self.features = SpectralFeatures(mean, std, ratios, differences, smoothing)
+        self.features = SpectralFeatures(mean, std, ratios, differences, smoothing, keep_bands)
         widths = [width, 2 * width, 3 * width, 4 * width]
         self.stem = ConvolutionBlock(self.features.channels, width)
         self.down = nn.ModuleList(

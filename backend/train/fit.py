@@ -30,7 +30,9 @@ class FitConfig:
         crop: side of a crop in pixels.
         rate: highest learning rate; warms up over a tenth of the steps, then falls as a cosine.
         decay: weight decay of AdamW (Loshchilov and Hutter 2019).
-        gain: standard deviation of a factor per image and band, for reflectance.
+        gain: standard deviation of the logarithm of a factor per image, and half of it per band, for reflectance.
+        material: standard deviation of the logarithm of a factor for the pixels of one class of a crop, and half of it
+            per band, so that water and land of other colours than those of the few training images are seen.
         haze: largest value added to every band, falling towards longer wavelengths, for reflectance.
         shift: standard deviation of a value added per image to all bands, and half of it per band, for decibel.
         hole: share of crops with a rectangle of missing data.
@@ -44,6 +46,7 @@ class FitConfig:
     rate: float = 3e-3
     decay: float = 1e-2
     gain: float = 0.0
+    material: float = 0.0
     haze: float = 0.0
     shift: float = 0.0
     hole: float = 0.2
@@ -76,8 +79,8 @@ class Crops:
         chip = self.chips[int(self.random.integers(len(self.chips)))]
         size = self.config.crop
         row, column = (int(self.random.integers(0, length - size + 1)) for length in chip.label.shape)
-        image = self._disturb(chip.image[:, row : row + size, column : column + size])
         label = chip.label[row : row + size, column : column + size].copy()
+        image = self._disturb(chip.image[:, row : row + size, column : column + size], label)
         missing = ~np.isfinite(image).all(axis=0)
         if self.random.random() < self.config.hole:
             top, left, height, width = self.random.integers(0, size, 4)
@@ -90,13 +93,17 @@ class Crops:
             image, label = image[:, :, ::-1], label[:, ::-1]
         return np.ascontiguousarray(image, dtype=np.float32), np.ascontiguousarray(label)
 
-    def _disturb(self, image: np.ndarray) -> np.ndarray:
+    def _disturb(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
         bands = image.shape[0]
         config, normal = self.config, self.random.normal
-        gain: np.ndarray = (1 + config.gain * normal()) * (1 + config.gain / 2 * normal(size=bands))
-        haze: np.ndarray = config.haze * self.random.random() * np.linspace(1, 0, bands)
-        shift: np.ndarray = config.shift * normal() + config.shift / 2 * normal(size=bands)
-        return np.asarray(image * gain[:, None, None] + (haze + shift)[:, None, None], dtype=np.float32)
+        gain = np.exp(config.gain * (normal(0, 1, 1) + 0.5 * normal(0, 1, bands)))
+        haze = config.haze * self.random.random() * np.linspace(1, 0, bands)
+        shift = config.shift * (normal(0, 1, 1) + 0.5 * normal(0, 1, bands))
+        changed = image * gain[:, None, None] + (haze + shift)[:, None, None]
+        if config.material:
+            factors = np.exp(config.material * (normal(0, 1, (2, 1)) + 0.5 * normal(0, 1, (2, bands))))
+            changed = changed * factors[(label == 1).astype(int)].transpose(2, 0, 1)
+        return np.asarray(changed, dtype=np.float32)
 
 
 def learning_rate(step: int, config: FitConfig) -> float:
@@ -113,6 +120,7 @@ def fit(architecture: str, parameters: dict[str, object], chips: Sequence[Chip],
     Returns:
         the network in evaluation mode.
     """
+    torch.set_flush_denormal(True)  # once the fit is good, gradients are so small that the processor slows down
     network = initialise(build(architecture, parameters, device="meta"), seed=config.seed).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.decay)
     crops = Crops(chips, config)

@@ -1,0 +1,61 @@
+"""From a trained network to the files of a model package."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from backend.manifest import golden
+
+
+def export_onnx(network: nn.Module, feeds: Mapping[str, np.ndarray], path: Path) -> Path:
+    """Writes the network as one ONNX file: batch dynamic, every other size as in `feeds`.
+
+    Args:
+        network: names its inputs and outputs, see `backend.models.registry`.
+        feeds: example of every input with a batch of at least 2, since a batch of 1 would be taken as fixed.
+    """
+    names = tuple(network.input_names)  # type: ignore[arg-type]
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecated calls
+        torch.onnx.export(
+            network.eval(),
+            tuple(torch.from_numpy(feeds[name]) for name in names),
+            str(path),
+            dynamo=True,
+            input_names=list(names),
+            output_names=list(network.output_names),  # type: ignore[arg-type]
+            dynamic_shapes=tuple({0: batch} for _ in names),
+            external_data=False,
+            verbose=False,
+        )
+    return path
+
+
+def noise_patch(low: np.ndarray, high: np.ndarray, seed: int = 0, size: int = golden.PATCH) -> np.ndarray:
+    """A synthetic golden patch, 1 x bands x size x size float32: smooth waves and noise between two spectra.
+
+    Args:
+        low: values per band at one end, such as a typical water spectrum.
+        high: values per band at the other end, such as typical land.
+    """
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:size, 0:size] * (2 * np.pi / size)
+    waves = sum(np.sin(a * rows + b * columns + random.uniform(0, 2 * np.pi)) for a, b in random.integers(0, 4, (6, 2)))
+    share = np.clip(0.5 + 0.25 * waves + 0.05 * random.normal(size=(len(low), size, size)), 0, 1)
+    patch = low[:, None, None] + share * (high - low)[:, None, None]
+    return np.asarray(patch[None], dtype=np.float32)
+
+
+def outputs_of(network: nn.Module, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the network gives in float32 torch, by output name; the reference for a package's golden data."""
+    with torch.inference_mode():
+        values = network(*(torch.from_numpy(feeds[name]) for name in network.input_names))  # type: ignore[union-attr]
+    values = (values,) if isinstance(values, torch.Tensor) else values
+    return {name: value.numpy() for name, value in zip(network.output_names, values, strict=True)}  # type: ignore[arg-type]
