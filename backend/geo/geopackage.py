@@ -1,0 +1,107 @@
+"""Writing polygons to a GeoPackage in batches; the file appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio._err import CPLE_BaseError
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
+
+from backend.protocol.errors import OutputError
+
+# A batch is one transaction; this much geometry waits in memory (16 bytes a vertex).
+BATCH_VERTICES = 500_000
+# SQLite keeps these beside the file while it writes.
+_SIDECARS = ("", "-journal", "-wal", "-shm")
+
+
+class GeoPackageWriter:
+    """Writes one layer of polygons with attributes; a context manager that keeps the file only if nothing went wrong.
+
+    The part file is named NAME.part.gpkg: the GeoPackage driver complains about any other ending.
+
+    Args:
+        path: the final file; an old one is replaced.
+        layer: the layer's name.
+        fields: names of the attributes and the numpy types of their columns (object for text).
+        crs: of the polygons.
+
+    Raises:
+        OutputError: when the file cannot be written, here or at any later call.
+    """
+
+    def __init__(self, path: str | Path, layer: str, fields: dict[str, type], crs: CRS) -> None:
+        self._path = Path(path)
+        self._part = self._path.with_suffix(".part.gpkg")
+        self._layer, self._fields = layer, fields
+        code = crs.to_epsg()
+        self._crs = f"EPSG:{code}" if code else crs.to_wkt()
+        self._waiting: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
+        self._waiting_vertices = 0
+        self._begun = False
+        self.count = 0
+        self.discard()
+
+    def __enter__(self) -> GeoPackageWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def write(self, polygons: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+        """Adds features: shapely polygons (N,) and one column (N,) for each field."""
+        if len(polygons) == 0:
+            return
+        self._waiting.append((polygons, columns))
+        self._waiting_vertices += int(shapely.get_num_coordinates(polygons).sum())
+        self.count += len(polygons)
+        if self._waiting_vertices >= BATCH_VERTICES:
+            self._flush()
+
+    def close(self) -> int:
+        """Completes the file, gives it its name and returns the number of features."""
+        if self._waiting or not self._begun:
+            self._flush()
+        try:
+            with open(self._part, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(self._part, self._path)
+        except OSError as error:
+            self.discard()
+            raise OutputError(f'"{self._path}" cannot be written', error.strerror or str(error),
+                              "close it where it is open, or choose another name") from error
+        return self.count
+
+    def discard(self) -> None:
+        """Removes what was written so far."""
+        try:
+            for sidecar in _SIDECARS:
+                Path(f"{self._part}{sidecar}").unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f'"{self._part}" cannot be removed', error.strerror or str(error)) from error
+
+    def _flush(self) -> None:
+        """Writes what waits as one transaction; without features it makes an empty layer."""
+        polygons = np.concatenate([part for part, _ in self._waiting] or [np.zeros(0, dtype=object)])
+        columns = [np.concatenate([part[name] for _, part in self._waiting] or [[]]).astype(dtype)
+                   for name, dtype in self._fields.items()]
+        self._waiting, self._waiting_vertices = [], 0
+        try:
+            pyogrio.raw.write(
+                str(self._part), geometry=shapely.to_wkb(polygons), field_data=columns, fields=list(self._fields),
+                layer=self._layer, driver="GPKG", geometry_type="Polygon", crs=self._crs, append=self._begun,
+            )
+        except (DataSourceError, DataLayerError, CPLE_BaseError) as error:
+            self.discard()
+            raise OutputError(f'"{self._path}" cannot be written', str(error),
+                              "check that the folder exists, may be written to and has free space") from error
+        self._begun = True
