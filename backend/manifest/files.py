@@ -77,11 +77,12 @@ def file_sizes(root: Path) -> dict[str, int]:
 
 def check_set(sizes: dict[str, int]) -> None:
     """Raise PackageError for names that only differ in case, a missing required file, or too much data."""
-    lower = [name.lower() for name in sizes]
+    spellings: dict[str, str] = {}
     for name in sizes:
-        if lower.count(name.lower()) > 1:
+        other = spellings.setdefault(name.lower(), name)
+        if other != name:
             raise PackageError(
-                f'the package holds "{name}" twice', "names that differ only in case are one file on some systems"
+                f'the package holds both "{other}" and "{name}"', "they are one and the same file on some systems"
             )
     for name in REQUIRED:
         if name not in sizes:

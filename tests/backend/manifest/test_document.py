@@ -44,21 +44,22 @@ def _rich_package() -> Package:
         Step("standardise", mean=(0.198, 0.399), std=(0.192, 0.241)),
     )
     optical = InputSlot(
-        "s2", "ms", ("sentinel-2-l2a",), bands, "reflectance", 224, steps, -1.0, (1, 12), True, False, "before", "cubic",
-        6.857, (8.0, 12.0), "s2_days", "s2_valid",
+        "s2", "ms", ("sentinel-2-l2a",), bands, "reflectance", 224, steps, -1.0, (1, 12), True, False, "before",
+        "cubic", 6.857, (8.0, 12.0), "s2_days", "s2_valid",
     )  # fmt: skip
     polarised = tuple(BandNeed(name, polarisation=name) for name in ("VV", "VH"))
     radar = InputSlot(
         "s1", "sar", (), polarised, "linear", 96, (Step("db", floor=(1e-6,)), Step("log1p")), gsd_m=(5.0, math.inf)
     )
     legend = (ClassInfo(1, "Eau / été", "#0000ff"), ClassInfo(7, "Land", "#00ff00"))
+    plain = Variant("onnxruntime", "fp32", "model.onnx", 1e-4)
     network: dict[str, Any] = {"depth": 12, "widths": (64, 128), "name": "b", "bias": None, "moe": True}
     return Package(
         Path("x"), "rich-model", "1.10.0", "A rich model", "bundle", "change", Tiling(96, 8, 16),
-        (Variant("onnxruntime", "fp32", "model.onnx", 1e-4), Variant("torch", "bf16", "model.safetensors", 0.05, "vit", network)),
-        (optical, radar), (Output("map", "sigmoid", legend, (0.5, 0.25), 0), Output("second", "softmax", legend)),
-        (Feature("tokens", 768, 6.857142857142857), Feature("pooled", 768, 0.0)), None, "golden.safetensors", "style.qml",
-        "Apache-2.0", "Who made it", "What it is", "ViT", "Where", "2025-01-02T03:04:05Z",
+        (plain, Variant("torch", "bf16", "model.safetensors", 0.05, "vit", network)), (optical, radar),
+        (Output("map", "sigmoid", legend, (0.5, 0.25), 0), Output("second", "softmax", legend)),
+        (Feature("tokens", 768, 6.857142857142857), Feature("pooled", 768, 0.0)), None, "golden.safetensors",
+        "style.qml", "Apache-2.0", "Who made it", "What it is", "ViT", "Where", "2025-01-02T03:04:05Z",
     )  # fmt: skip
 
 
@@ -286,7 +287,10 @@ def test_unknown_schema_numbers_are_refused(number: int, named: str) -> None:
 
 
 def test_upgrades_run_one_after_the_other() -> None:
-    steps = {1: lambda d: {"properties": {**d["properties"], "a": 1}}, 2: lambda d: {"properties": {**d["properties"], "b": 2}}}
+    steps = {
+        1: lambda d: {"properties": {**d["properties"], "a": 1}},
+        2: lambda d: {"properties": {**d["properties"], "b": 2}},
+    }
     old = {"properties": {"earthprism:schema": 1}}
     assert upgrade(old, steps, newest=3) == {"properties": {"earthprism:schema": 3, "a": 1, "b": 2}}
 
