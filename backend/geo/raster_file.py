@@ -37,11 +37,13 @@ class Levels:
     rows: int = 1
 
 
-def choose_levels(path: str, indexes: tuple[int, ...], scale: tuple[float, float], use_overviews: bool) -> Levels:
-    """The coarsest cells that are still finer than the target.
+def choose_levels(path: str, indexes: tuple[int, ...], scale: tuple[float, float], cells_wanted: int,
+                  use_overviews: bool) -> Levels:
+    """The coarsest overview that is finer than the target, and how many of its pixels may be averaged beforehand.
 
     Args:
         scale: raster pixels per target pixel along columns and rows.
+        cells_wanted: cells per target pixel and axis below which nothing is averaged beforehand; more are more exact.
         use_overviews: False when overviews would mix in invalid pixels that only the user knows of.
     """
     overview, factor = None, 1.0
@@ -51,7 +53,8 @@ def choose_levels(path: str, indexes: tuple[int, ...], scale: tuple[float, float
             usable = [(f, k) for k, f in enumerate(lists[0]) if f <= min(scale) * (1 + 1e-6)]
             if usable:
                 factor, overview = max(usable)
-    return Levels(overview, max(1, int(scale[0] / factor + 1e-6)), max(1, int(scale[1] / factor + 1e-6)))
+    cols, rows = (max(1, int(length / factor / cells_wanted + 1e-6)) for length in scale)
+    return Levels(overview, cols, rows)
 
 
 class RasterFile:

@@ -66,8 +66,8 @@ class StripReader:
         Returns:
             values: float32 (bands, H, W); 0 where invalid.
             valid: bool (H, W): the nearest source pixel is valid in every band. Values of valid pixels hold nothing of
-                invalid neighbours. Shrunk by two or more, a pixel is valid when at least half of the nearest cell of
-                source pixels is.
+                invalid neighbours. Where shrinking goes over means of several source pixels, such a mean is valid
+                when at least half of its pixels are.
         """
         shape = (window.height, window.width)
         inner = window.intersect(self.grid.window)
@@ -193,9 +193,12 @@ class _Tile:
         """Which overview and cell size suits the target."""
         if self._nearest or self.area.empty:
             return Levels()
-        scale = PixelMap(grid, raster, self.area).scale
+        pixel_map = PixelMap(grid, raster, self.area)
         declared = {band.nodata for band in describe(path).bands if band.index in layer.indexes}
-        return choose_levels(path, layer.indexes, scale, layer.nodata is None or declared == {layer.nodata})
+        # Along separate axes a wide box is cheap; at points its cost grows with its area.
+        cells_wanted = 2 if pixel_map.separable else 1
+        whole = layer.nodata is None or declared == {layer.nodata}
+        return choose_levels(path, layer.indexes, pixel_map.scale, cells_wanted, whole)
 
     def _read_sampled(self, pixel_map: PixelMap, window: Window, out: Values) -> Mask | None:
         """Samples the file; large windows are halved until what must be read fits the limit, which changes no pixel."""
