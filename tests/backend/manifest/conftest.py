@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             stop = web.breaks.pop(0) if web.breaks else len(body)
-            self.wfile.write(body[:stop])
+            with contextlib.suppress(ConnectionError):  # a cancelled download hangs up
+                self.wfile.write(body[:stop])
             self.close_connection = True
 
         def log_message(self, format: str, *arguments: object) -> None:
