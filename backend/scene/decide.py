@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Probabilities are stored as 0..250 (scale 0.004); 255 means nodata. A byte per pixel keeps rasters small,
-# and half a step, 0.002, lies far below what a model's probability means.
-PROBABILITY_SCALE = 250.0
+# Probabilities are stored as 0..250; 255 means nodata. A byte per pixel keeps rasters small, and half a step, 0.002,
+# lies far below what a model's probability means.
+PROBABILITY_LEVELS = 250.0
 NODATA = 255
 
 
@@ -19,10 +19,12 @@ class ClassRule:
     Attributes:
         values: raster value of each class.
         threshold: for a single score channel, the least score of the second class.
+        nodata: raster value where there is no result.
     """
 
     values: tuple[int, ...]
     threshold: float | None = None
+    nodata: int = NODATA
 
     @property
     def channels(self) -> int:
@@ -39,7 +41,7 @@ def decide(scores: np.ndarray, wanted: np.ndarray, rule: ClassRule) -> tuple[np.
         rule: how to read the scores.
 
     Returns:
-        Classes (H, W) uint8 with `NODATA` where not wanted, and best scores (H, W) float32.
+        Classes (H, W) uint8 with the rule's nodata where not wanted, and best scores (H, W) float32.
     """
     if rule.threshold is not None:
         above = scores[0] >= rule.threshold
@@ -54,13 +56,13 @@ def decide(scores: np.ndarray, wanted: np.ndarray, rule: ClassRule) -> tuple[np.
     values = np.asarray(rule.values, np.uint8)
     classes = index if np.array_equal(values, np.arange(len(values))) else values[index]
     if not wanted.all():
-        classes = np.where(wanted, classes, np.uint8(NODATA))
+        classes = np.where(wanted, classes, np.uint8(rule.nodata))
     return classes, best
 
 
 def quantise(scores: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Probabilities as bytes: 0..250 for 0..1, 255 where not wanted; any leading shape over (H, W)."""
     levels = np.clip(scores, 0.0, 1.0)
-    levels *= PROBABILITY_SCALE
+    levels *= PROBABILITY_LEVELS
     levels += 0.5
     return np.where(wanted, levels.astype(np.uint8), np.uint8(NODATA))

@@ -118,8 +118,7 @@ class _Building:
     def __init__(self, plan: Plan, segment: Segment, chunk: Chunk, heads: tuple[HeadOutput, ...],
                  carry_in: list[np.ndarray | None]) -> None:
         self._swath, self._chunk, self._heads, self._carry_in = segment.swath, chunk, heads, carry_in
-        reach = min(segment.swath.reach, plan.area.right)
-        self._reach = max(reach, segment.swath.right)
+        self._reach = max(min(segment.swath.reach, plan.area.right), segment.swath.right)
         self._rows: list[dict[str, np.ndarray]] = []
         self._carry: list[list[np.ndarray]] = [[] for _ in heads]
 
@@ -135,17 +134,26 @@ class _Building:
         own = slice(swath.left - swath.origin, swath.right - swath.origin)
         layers: dict[str, np.ndarray] = {}
         for index, (head, block) in enumerate(zip(self._heads, blocks, strict=True)):
-            scores = block[:, rows, own]
+            # `block` is this strip's own copy, so adding in place touches nothing else.
+            scores, carry = block[:, rows, own], block[:, rows, own.stop : self._reach - swath.origin]
             handed = self._carry_in[index]
             if handed is not None:
-                # `block` is this strip's own copy, so adding in place touches nothing else.
                 columns = min(handed.shape[2], scores.shape[2])
                 scores[:, :, :columns] += handed[:, at, :columns]
+                carry = _sum_of(carry, handed[:, at, columns:])
             layers.update(head.layers(scores, wanted[rows, own]))
-            self._carry[index].append(block[:, rows, own.stop : self._reach - swath.origin].copy())
+            self._carry[index].append(carry.copy())
         self._rows.append(layers)
 
     def finished(self) -> FinishedChunk:
         arrays = {layer: np.concatenate([rows[layer] for rows in self._rows], axis=1) for layer in self._rows[0]}
         carry = [np.concatenate(parts, axis=1) for parts in self._carry]
         return FinishedChunk(self._chunk, arrays, tuple(carry) if carry[0].shape[2] else ())
+
+
+def _sum_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sum of two arrays (channels, H, columns) that start at the same column and may differ in width."""
+    wide, narrow = (a, b) if a.shape[2] >= b.shape[2] else (b, a)
+    total = wide.copy()
+    total[:, :, : narrow.shape[2]] += narrow
+    return total

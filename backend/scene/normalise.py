@@ -7,51 +7,58 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Least linear backscatter before taking decibels: -60 dB, far below the noise floor of any SAR (about -30 dB).
-LEAST_POWER = 1e-6
+PerBand = tuple[float, ...]  # one value for all bands, or one per band
+
+
+def _column(values: PerBand) -> np.ndarray:
+    return np.asarray(values, np.float32).reshape(-1, 1, 1)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """y = x * scale + offset, one pair per band."""
+    """y = x * scale + offset."""
 
-    scale: tuple[float, ...]
-    offset: tuple[float, ...]
+    scale: PerBand
+    offset: PerBand
 
     def apply(self, values: np.ndarray) -> None:
         """In place on (bands, H, W)."""
-        values *= np.asarray(self.scale, np.float32)[:, None, None]
+        values *= _column(self.scale)
         if any(self.offset):
-            values += np.asarray(self.offset, np.float32)[:, None, None]
+            values += _column(self.offset)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Limit each band to low..high."""
+    """Limit to low..high."""
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: PerBand
+    high: PerBand
 
     def apply(self, values: np.ndarray) -> None:
         """In place on (bands, H, W)."""
-        np.clip(values, np.asarray(self.low, np.float32)[:, None, None],
-                np.asarray(self.high, np.float32)[:, None, None], out=values)
+        np.clip(values, _column(self.low), _column(self.high), out=values)
 
 
 @dataclass(frozen=True)
-class ToDecibel:
-    """10 log10(x), for linear backscatter."""
+class Decibel:
+    """10 log10(max(x, floor)); without a floor, what has no logarithm becomes NaN and so invalid."""
+
+    floor: PerBand | None = None
 
     def apply(self, values: np.ndarray) -> None:
         """In place on (bands, H, W)."""
-        np.maximum(values, LEAST_POWER, out=values)
+        if self.floor is None:
+            values[values <= 0] = np.nan
+        else:
+            np.maximum(values, _column(self.floor), out=values)
         np.log10(values, out=values)
         values *= 10.0
 
 
 @dataclass(frozen=True)
 class FromDecibel:
-    """10^(x / 10), back to linear backscatter."""
+    """10^(x / 10), linear backscatter."""
 
     def apply(self, values: np.ndarray) -> None:
         """In place on (bands, H, W)."""
@@ -60,8 +67,17 @@ class FromDecibel:
 
 
 @dataclass(frozen=True)
+class Square:
+    """x², backscatter from its amplitude."""
+
+    def apply(self, values: np.ndarray) -> None:
+        """In place on (bands, H, W)."""
+        np.square(values, out=values)
+
+
+@dataclass(frozen=True)
 class Log1p:
-    """ln(1 + x), negative x counting as 0."""
+    """ln(1 + max(x, 0))."""
 
     def apply(self, values: np.ndarray) -> None:
         """In place on (bands, H, W)."""
@@ -69,33 +85,39 @@ class Log1p:
         np.log1p(values, out=values)
 
 
-Operation = Linear | Clip | ToDecibel | FromDecibel | Log1p
+Operation = Linear | Clip | Decibel | FromDecibel | Square | Log1p
 
 
 def fold(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """The same chain with neighbouring linear operations merged, computed in double precision."""
+    """The same chain with neighbouring linear operations merged in double precision, and without those that do nothing."""
     folded: list[Operation] = []
     for operation in operations:
         last = folded[-1] if folded else None
         if isinstance(operation, Linear) and isinstance(last, Linear):
-            scale = tuple(a * b for a, b in zip(last.scale, operation.scale, strict=True))
-            shifted = zip(last.offset, operation.scale, operation.offset, strict=True)
-            folded[-1] = Linear(scale, tuple(o * s + p for o, s, p in shifted))
-        else:
-            folded.append(operation)
+            operation = _merged(folded.pop(), operation)
+        folded.append(operation)
     return tuple(op for op in folded if not (isinstance(op, Linear) and set(op.scale) == {1.0} and set(op.offset) == {0.0}))
 
 
+def _merged(first: Operation, second: Linear) -> Linear:
+    assert isinstance(first, Linear)
+    scale = np.multiply(first.scale, second.scale)
+    offset = np.add(np.multiply(first.offset, second.scale), second.offset)
+    return Linear(tuple(np.atleast_1d(scale).tolist()), tuple(np.atleast_1d(offset).tolist()))
+
+
 def normalise(values: np.ndarray, valid: np.ndarray, operations: Sequence[Operation], fill: float) -> None:
-    """Apply a chain in place and put `fill` where a pixel is not valid.
+    """Apply a chain in place; what has no finite result becomes invalid, and invalid pixels get the fill value.
 
     Args:
         values: (bands, H, W) float32.
-        valid: (H, W) bool.
+        valid: (H, W) bool, changed in place.
         operations: the chain, see `fold`.
         fill: model input that stands for "no data".
     """
     for operation in operations:
         operation.apply(values)
+    if any(isinstance(operation, Decibel | FromDecibel) for operation in operations):
+        valid &= np.isfinite(values).all(axis=0)
     if not valid.all():
         values[:, ~valid] = fill

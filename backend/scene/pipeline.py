@@ -23,8 +23,8 @@ SCORES_AHEAD = 2
 class Watcher(Protocol):
     """Is told how the run goes, and may end it by raising `Cancelled`."""
 
-    def advanced(self, windows: int, done: int, total: int) -> None:
-        """A strip is scored: windows computed in it, strips done and strips in all."""
+    def advanced(self, windows: int) -> None:
+        """A strip is done: how many windows of the lattice it holds, computed or not."""
         ...
 
     def written(self, window: Window) -> None:
@@ -70,12 +70,9 @@ def run_scene(run: SceneRun, store: ChunkStore, watcher: Watcher) -> None:
     """
     plan = run.plan
     segments = plan.segments(list(store.todo))
-    total, done = sum(len(segment.strips) for segment in segments), 0
 
     def strip_done(item: Scored) -> None:
-        nonlocal done
-        done += 1
-        watcher.advanced(len(item.strip.columns), done, total)
+        watcher.advanced(len(item.strip.segment.swath.columns))
         watcher.check()
 
     with (
@@ -100,17 +97,13 @@ def _checked(scorer: Scorer, check: Callable[[], None]) -> Scorer:
     return checked
 
 
-def strips_to_do(plan: Plan, store: ChunkStore) -> int:
-    """Window rows that the run has still to go through."""
-    return sum(len(segment.strips) for segment in plan.segments(list(store.todo)))
+def windows_to_do(plan: Plan, store: ChunkStore) -> int:
+    """Windows of the lattice that the run has still to go through."""
+    return sum(len(segment.strips) * len(segment.swath.columns) for segment in plan.segments(list(store.todo)))
 
 
 def windows_touched(plan: Plan, filters: Sequence[Filter]) -> int:
     """Windows that the filters leave: an upper bound of the windows that are computed."""
-    count = 0
-    for swath in plan.swaths:
-        for strip in range(plan.bands[0].start, plan.bands[-1].stop):
-            for column in swath.columns:
-                tile = plan.tile(strip, column).intersect(plan.area)
-                count += all(f.touches(tile) for f in filters)
-    return count
+    tiles = (plan.tile(strip, column).intersect(plan.area)
+             for swath in plan.swaths for strip in plan.strips for column in swath.columns)
+    return sum(all(f.touches(tile) for f in filters) for tile in tiles)

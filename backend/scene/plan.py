@@ -123,6 +123,16 @@ class Plan:
         return self.cols.window
 
     @property
+    def strips(self) -> range:
+        """Window rows that touch the area."""
+        return range(self.bands[0].start, self.bands[-1].stop)
+
+    @property
+    def windows(self) -> int:
+        """Windows that touch the area's bounding window."""
+        return len(self.strips) * sum(len(swath.columns) for swath in self.swaths)
+
+    @property
     def output_grid(self) -> Grid:
         """Grid of the result."""
         return self.scene.crop(self.area)

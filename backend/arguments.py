@@ -1,0 +1,232 @@
+"""Command line options into requests; see the contract of names in docs/commands.md."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from backend import __version__
+from backend.protocol.errors import ParameterError
+from backend.protocol.jobs import MODALITIES, AreaSpec, ComputeSpec, GridSpec, InputSpec, InstallJob, MaskSpec, SegmentJob
+
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was asked for.
+
+    Attributes:
+        command: "segment", "plan", "inspect", "models list", …
+        request: the job, or what the query takes.
+    """
+
+    command: str
+    request: Any
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments the way all other errors are reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ParameterError(message, "", f'"{self.prog} --help" lists what there is')
+
+
+def parse(arguments: Sequence[str]) -> Arguments:
+    """The request behind command line arguments.
+
+    Raises:
+        ParameterError: an option is unknown, missing or has no usable value.
+        SystemExit: help or the version was asked for and printed.
+    """
+    found = _parser().parse_args(_with_extent_joined(arguments))
+    if found.command == "models":
+        return _models(found)
+    if found.command == "inspect":
+        return Arguments("inspect", tuple(name for path in found.raster for name in _split_paths(path)))
+    return Arguments(found.command, segment_job(found))
+
+
+def _with_extent_joined(arguments: Sequence[str]) -> list[str]:
+    """The same arguments, "--extent -3,40,2,44" written as one: argparse takes a leading minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--extent":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("earthprism", description="Maps from rasters of any sensor with foundation models, on this machine.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    inspect = commands.add_parser("inspect", help="what a raster is: grid, bands, sensor, units, dates, problems")
+    inspect.add_argument("raster", nargs="+", metavar="RASTER")
+    inspect.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    _add_models(commands.add_parser("models", help="list, describe, verify, install or remove model packages"))
+    _add_scene(commands.add_parser("segment", help="class map of a scene"))
+    plan = commands.add_parser("plan", help="tiles, memory and time of a task; nothing is written")
+    tasks = plan.add_subparsers(dest="task", required=True, metavar="TASK")
+    _add_scene(tasks.add_parser("segment", help="plan a class map"))
+    commands.add_parser("serve", help="the backend for QGIS: JSON lines over stdin and stdout")
+    return parser
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, help_text, takes in (("list", "all packages", None), ("describe", "one package", "NAME"),
+                                   ("verify", "check digests and golden outputs", "NAME"),
+                                   ("install", "take a folder, zip or URL", "PATH|URL"), ("remove", "delete a package", "NAME")):
+        action = actions.add_parser(name, help=help_text)
+        if takes:
+            action.add_argument("name", metavar=takes)
+        action.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _add_scene(parser: argparse.ArgumentParser) -> None:
+    inputs = parser.add_argument_group(
+        "inputs", "PATH may be followed by ::sensor=NAME;date=YYYY-MM-DD;bands=B4/B3/B2;unit=db;offset=-1000;scale=0.0001;nodata=0. "
+        "Repeat an option for a time series; join the tiles of a mosaic or the files of the bands as in a.tif|b.tif.")
+    for modality, title in (("hr", "high-resolution optical"), ("ms", "multispectral"), ("sar", "SAR"), ("raster", "any other sensor")):
+        inputs.add_argument(f"--{modality}", action="append", default=[], metavar="PATH", help=title)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME", help="package; repeat for heads of one encoder")
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument("--output", required=True, metavar="OUT.tif", help="class raster")
+    outputs.add_argument("--confidence", metavar="CONF.tif", help="probability of the class that was chosen")
+    outputs.add_argument("--probabilities", metavar="PROB.tif", help="probability of every class")
+    outputs.add_argument("--polygons", metavar="OUT.gpkg", help="class polygons")
+    outputs.add_argument("--min-area", type=float, default=0.0, metavar="M2", help="minimum mapping unit in square metres")
+    outputs.add_argument("--simplify", type=float, default=0.0, metavar="PX", help="simplify polygon outlines, in pixels")
+    exists = outputs.add_mutually_exclusive_group()
+    exists.add_argument("--resume", action="store_true", help="continue an unfinished run")
+    exists.add_argument("--overwrite", action="store_true", help="start again")
+    area = parser.add_argument_group("area and grid")
+    area.add_argument("--aoi", metavar="FILE", help="polygons of interest, any CRS")
+    area.add_argument("--extent", metavar="XMIN,YMIN,XMAX,YMAX")
+    area.add_argument("--extent-crs", metavar="CRS")
+    area.add_argument("--mask", metavar="RASTER", help="cloud mask or scene classification")
+    area.add_argument("--mask-values", metavar="V,V,…", help="values that count as invalid; default: all but 0")
+    area.add_argument("--grid", default="finest", metavar="finest|model|PATH")
+    area.add_argument("--crs", help="CRS of the result")
+    area.add_argument("--resolution", type=float, help="pixel size of the result in units of its CRS")
+    compute = parser.add_argument_group("computing")
+    compute.add_argument("--device", default="auto", metavar="auto|cpu|cuda:N|mps")
+    compute.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "int8"))
+    compute.add_argument("--runtime", default="auto", choices=("auto", "onnxruntime", "torch"))
+    compute.add_argument("--memory", default="2GB", metavar="SIZE", help="budget of the whole process")
+    compute.add_argument("--batch", type=int, default=0, metavar="N", help="windows per call; 0 chooses")
+    compute.add_argument("--overlap", type=float, metavar="SHARE", help="overlap of neighbouring windows; default: the model's")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
+
+
+def _models(found: argparse.Namespace) -> Arguments:
+    command = f"models {found.action}"
+    if found.action == "list":
+        return Arguments(command, None)
+    return Arguments(command, InstallJob(found.name) if found.action == "install" else found.name)
+
+
+def segment_job(found: argparse.Namespace) -> SegmentJob:
+    """The job behind the options of `segment` and `plan segment`."""
+    inputs = tuple(parse_input(modality, text) for modality in MODALITIES for text in getattr(found, modality))
+    extent = _numbers(found.extent, "--extent", 4) if found.extent is not None else None
+    if found.mask_values is not None and found.mask is None:
+        raise ParameterError("--mask-values needs --mask")
+    mask = None
+    if found.mask is not None:
+        values = _integers(found.mask_values) if found.mask_values is not None else ()
+        mask = MaskSpec(found.mask, values)
+    return SegmentJob(
+        inputs=inputs, models=tuple(found.model), output=found.output, confidence=found.confidence,
+        probabilities=found.probabilities, polygons=found.polygons,
+        area=AreaSpec(found.aoi, extent and (extent[0], extent[1], extent[2], extent[3]), found.extent_crs), mask=mask,
+        grid=GridSpec(found.grid, found.crs, found.resolution),
+        compute=ComputeSpec(found.device, found.precision, found.runtime, parse_size(found.memory), found.batch),
+        min_area=found.min_area, simplify=found.simplify, overlap=found.overlap,
+        if_exists="resume" if found.resume else "overwrite" if found.overwrite else "refuse",
+    )
+
+
+def parse_input(modality: str, text: str) -> InputSpec:
+    """An input from "PATH::sensor=NAME;date=…;bands=B4/B3/B2".
+
+    Raises:
+        ParameterError: an unknown key or an unusable value.
+    """
+    path, _, options = text.partition("::")
+    spec = InputSpec(modality, _split_paths(path))
+    for option in filter(None, options.split(";")):
+        key, equals, value = option.partition("=")
+        if not equals or not value.strip():
+            raise ParameterError(f'"{option}" in --{modality} {path} is no option', "", "write it as in ::date=2024-05-01")
+        spec = _with_option(spec, key.strip(), value.strip())
+    return spec
+
+
+def _with_option(spec: InputSpec, key: str, value: str) -> InputSpec:
+    match key:
+        case "sensor":
+            return replace(spec, sensor=value)
+        case "date":
+            if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(T[0-9:.]+Z?)?", value):
+                raise ParameterError(f'"{value}" is no date', "", "write it as YYYY-MM-DD")
+            return replace(spec, date=value)
+        case "bands":
+            return replace(spec, bands=tuple(value.split("/")))
+        case "unit":
+            return replace(spec, unit=value)
+        case "offset":
+            return replace(spec, offset=_number(value, key))
+        case "scale":
+            return replace(spec, scale=_number(value, key))
+        case "nodata":
+            return replace(spec, nodata=_number(value, key))
+        case "role":
+            return replace(spec, role=value)
+    raise ParameterError(f'"{key}" is no option of an input', "there are sensor, date, bands, unit, offset, scale, nodata, role")
+
+
+def parse_size(text: str) -> int:
+    """Bytes from "2GB", "800 MB" or a plain number.
+
+    Raises:
+        ParameterError: when it is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].upper() not in _UNITS:
+        raise ParameterError(f'"{text}" is no amount of memory', "", "write it as in 2GB or 800MB")
+    return round(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def _split_paths(text: str) -> tuple[str, ...]:
+    paths = tuple(part for part in text.split("|") if part)
+    if not paths:
+        raise ParameterError("a path is empty", "", "give the name of a raster")
+    return paths
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ParameterError(f'"{text}" is no number for {name}') from error
+    return value
+
+
+def _numbers(text: str, name: str, count: int) -> tuple[float, ...]:
+    parts = text.split(",")
+    if len(parts) != count:
+        raise ParameterError(f"{name} needs {count} numbers", f"it has {len(parts)}", "separate them by commas")
+    return tuple(_number(part, name) for part in parts)
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    numbers = [_number(part, "--mask-values") for part in text.split(",") if part.strip()]
+    if not numbers or any(not value.is_integer() for value in numbers):
+        raise ParameterError(f'"{text}" is no list of mask values', "", "write whole numbers, as in 3,8,9")
+    return tuple(int(value) for value in numbers)

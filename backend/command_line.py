@@ -1,0 +1,168 @@
+"""The command line: the same jobs as in QGIS, progress on stderr, one JSON object on stdout where asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from backend.arguments import Arguments, parse
+from backend.protocol.errors import Cancelled, EarthPrismError, InternalError
+from backend.protocol.jobs import InstallJob, RemoveJob, SegmentJob
+from backend.protocol.messages import ChunkWritten, JobEvent, Logged, Progress, Waiting, Warned
+from backend.report import lines
+from backend.tasks.context import Context
+from backend.tasks.log import open_log
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: as in `sys.argv[1:]`.
+
+    Returns:
+        exit code: 0 done, 2 wrong input, 3 cancelled, 1 our fault.
+    """
+    log_file = None
+    wants_json = "--json" in arguments
+    try:
+        asked = parse(arguments)
+        log_file = open_log("command")
+        result = _perform(asked, _cancellable_context(asked.command))
+        _answer(result, asked.command, wants_json)
+        return 0
+    except SystemExit as end:  # argparse: help was asked for, or the arguments are wrong
+        return int(end.code or 0)
+    except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except EarthPrismError as error:
+        return _failed(error, wants_json)
+    except Exception:
+        log.exception("unexpected error")
+        where = f"the log {log_file} has the details" if log_file else ""
+        return _failed(InternalError("something went wrong inside EarthPrism", where, "please report it with that log"), wants_json)
+
+
+def _perform(asked: Arguments, context: Context) -> Any:
+    """Hand the request to its task; tasks are imported when they are needed, so that help and errors come at once."""
+    request = asked.request
+    handler: Callable[[Any, Context], Any]
+    if isinstance(request, SegmentJob) and asked.command == "segment":
+        from backend.tasks import segment
+
+        handler = segment.run
+    elif isinstance(request, InstallJob):
+        from backend.tasks import models
+
+        handler = models.install
+    else:
+        return _query(asked)
+    from backend.tasks import machine
+
+    with machine.reserved(machine.device_of(request), context):
+        return handler(request, context)
+
+
+def _query(asked: Arguments) -> Any:
+    from backend.tasks import inspect, models, plan
+
+    request = asked.request
+    match asked.command:
+        case "inspect":
+            return inspect.inspect(request)
+        case "plan":
+            return plan.plan(request)
+        case "models list":
+            return {"models": models.list_models()}
+        case "models describe":
+            return models.describe(request)
+        case "models verify":
+            return models.verify(request)
+        case "models remove":
+            return models.remove(RemoveJob(request))
+    raise InternalError(f'the command "{asked.command}" has no task')
+
+
+def _answer(result: Any, command: str, wants_json: bool) -> None:
+    if wants_json:
+        json.dump(result, sys.stdout, indent=1)
+        sys.stdout.write("\n")
+    else:
+        sys.stdout.write("\n".join(lines(command, result)) + "\n")
+    sys.stdout.flush()
+
+
+def _failed(error: EarthPrismError, wants_json: bool) -> int:
+    sys.stderr.write(f"earthprism: {error.sentence()}\n")
+    if wants_json:
+        json.dump({"error": error.to_dict()}, sys.stdout)
+        sys.stdout.write("\n")
+    if isinstance(error, Cancelled):
+        log.info("cancelled")
+    return error.exit_code
+
+
+def _cancellable_context(command: str) -> Context:
+    """A context that Ctrl-C and a polite kill cancel; the second Ctrl-C ends the process at once."""
+    context = Context(_Screen())
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        context.cancel()
+
+    if command in ("segment", "models install"):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+    return context
+
+
+class _Screen:
+    """Shows events on stderr: a line that is overwritten on a terminal, one line per tenth elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._shown = ("", -1)
+
+    def __call__(self, event: JobEvent) -> None:
+        match event:
+            case Progress():
+                self._progress(event)
+            case Warned(text):
+                self._line(f"warning: {text}")
+            case Waiting(device, pid):
+                self._line(f"waiting for {device}, which process {pid or 'unknown'} holds")
+            case Logged(text):
+                self._line(text)
+            case ChunkWritten():
+                log.info("finished %s %s", event.output, event.window)
+
+    def _progress(self, event: Progress) -> None:
+        tenth = int(event.fraction * 10)
+        if not self._live and self._shown == (event.stage, tenth):
+            return
+        self._shown = (event.stage, tenth)
+        rate = f", {event.rate:.1f}/s" if event.rate and event.total > 100 else ""
+        left = f", {_duration(event.seconds_left)} left" if event.seconds_left else ""
+        text = f"{event.stage} {event.fraction:4.0%} ({event.done}/{event.total}{rate}{left})"
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if event.done >= event.total else ""))
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def _line(self, text: str) -> None:
+        sys.stderr.write(("\r\x1b[K" if self._live else "") + text + "\n")
+        sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

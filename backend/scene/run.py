@@ -1,0 +1,135 @@
+"""The description of a run: what makes its pixels what they are, kept beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.protocol.errors import OutputError, ResumeError
+
+FILE = "run.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of an unfinished run.
+
+    Attributes:
+        path: `OUT.tif.parts`.
+        run_id: identifier that all files of this run carry in their path.
+        description: what is computed; see `open_run`.
+    """
+
+    path: Path
+    run_id: str
+    description: dict[str, Any]
+
+    def remove(self) -> None:
+        """Delete the folder and everything in it."""
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise OutputError(f'the finished parts in "{self.path}" cannot be removed', error.strerror or str(error),
+                              "the result is complete; delete the folder by hand") from error
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the parts of an unfinished result lie."""
+    return output.with_name(output.name + ".parts")
+
+
+def stored_description(output: Path) -> dict[str, Any] | None:
+    """The description of an unfinished run of this output; None when there is none.
+
+    Raises:
+        ResumeError: when the folder is there but its description is not readable.
+    """
+    path = parts_folder(output)
+    if not path.exists():
+        return None
+    try:
+        stored = json.loads((path / FILE).read_text("utf-8"))
+        if stored["schema"] != SCHEMA:
+            raise ResumeError(f'"{path}" was written by another version of EarthPrism', "",
+                              "finish it there, or start again with --overwrite")
+        return dict(stored)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResumeError(f'"{path}" is not a run that can be resumed', f"its {FILE} cannot be read",
+                          "start again with --overwrite, or choose another output") from error
+
+
+def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> RunFolder:
+    """Start a run, or continue the one that is there.
+
+    Args:
+        output: final name of the main result.
+        description: JSON values that decide the pixels: models, inputs, grid, tiling, runtime, …
+        if_exists: "refuse", "resume" or "overwrite".
+
+    Raises:
+        ResumeError: when a run is there and must not be touched, or differs from the description.
+        OutputError: when the folder cannot be made.
+    """
+    path = parts_folder(output)
+    if if_exists == "overwrite" and path.exists():
+        _remove_old(path)
+    stored = stored_description(output)
+    if stored is not None:
+        if if_exists != "resume":
+            raise ResumeError(f'an unfinished run is in "{path}"', "", "continue it with --resume or start again with --overwrite")
+        differences = list(_differences(stored["description"], json.loads(json.dumps(description))))
+        if differences:
+            raise ResumeError("this is not the run that was begun", "; ".join(differences[:3]),
+                              "give the same inputs, models and options to resume, or start again with --overwrite")
+        return RunFolder(path, stored["run"], stored["description"])
+    run_id = secrets.token_hex(4)
+    content = {"schema": SCHEMA, "run": run_id, "description": dict(description)}
+    try:
+        path.mkdir(parents=True)
+        write_json(path / FILE, content)
+    except OSError as error:
+        raise OutputError(f'the folder "{path}" cannot be made', error.strerror or str(error),
+                          "choose an output in a folder that you can write to") from error
+    return RunFolder(path, run_id, dict(description))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file completely or not at all.
+
+    Raises:
+        OSError: as writing does.
+    """
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+    os.replace(part, path)
+
+
+def _remove_old(path: Path) -> None:
+    if not (path / FILE).exists():
+        raise ResumeError(f'"{path}" does not look like a run of EarthPrism', f"it holds no {FILE}",
+                          "remove it by hand or choose another output")
+    RunFolder(path, "", {}).remove()
+
+
+def _differences(stored: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    """What differs between two JSON values, one line per difference."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in sorted(stored.keys() | wanted.keys()):
+            yield from _differences(stored.get(key), wanted.get(key), f"{name} {key}".strip())
+    elif isinstance(stored, list) and isinstance(wanted, list) and len(stored) == len(wanted):
+        for position, (a, b) in enumerate(zip(stored, wanted, strict=True), start=1):
+            yield from _differences(a, b, f"{name} {position}")
+    elif stored != wanted:
+        yield f"{name} was {_short(stored)} and is now {_short(wanted)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"

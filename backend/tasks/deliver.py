@@ -1,0 +1,133 @@
+"""From finished chunks to the files that were asked for: COG, polygons, description, STAC item."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.windows import Window as RasterioWindow
+
+from backend.geo.cog import write_cog
+from backend.geo.grid import Grid, Window
+from backend.geo.sieve import pixels_of_area, sieve
+from backend.geo.stac import stac_item
+from backend.geo.vector import Polygoniser
+from backend.protocol.errors import OutputError
+from backend.scene.chunks import ChunkStore
+from backend.scene.run import RunFolder, write_json
+from backend.tasks.context import Context
+from backend.tasks.outputs import HeadFiles
+from backend.tasks.setup import Setup
+
+# Rows of the class raster that are turned into polygons at a time.
+POLYGON_BLOCK = 2048
+
+
+def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context) -> dict[str, Any]:
+    """Write every result; the class rasters come last, so that their being there means that all is.
+
+    Returns:
+        the results by kind and head: paths, and the number of polygons.
+
+    Raises:
+        Cancelled, OutputError: nothing incomplete carries a final name; the chunks are kept.
+    """
+    found: dict[str, Any] = {"classes": [], "confidence": [], "probabilities": [], "polygons": [], "polygon_count": []}
+    for head in setup.heads:
+        for layer, target in sorted(head.targets.items()):
+            if layer != head.output.classes:
+                _translate(store.vrt(layer), target, head, layer, setup, context, "bilinear")
+                found[layer.rpartition("/")[2]].append(str(target))
+        draft = folder.path / f"{head.output.classes.replace('/', '-')}-final.tif"
+        source = _sieved(head, folder, store, setup, context)
+        _translate(source, draft, head, head.output.classes, setup, context, "nearest")
+        if head.polygons is not None:
+            found["polygon_count"].append(_polygons(draft, head, setup, context))
+            found["polygons"].append(str(head.polygons))
+        _move(draft, head.targets[head.output.classes])
+        found["classes"].append(str(head.targets[head.output.classes]))
+    _describe(setup, folder, found)
+    return found
+
+
+def _translate(source: Path, target: Path, head: HeadFiles, layer: str, setup: Setup, context: Context, resampling: str) -> None:
+    context.check()
+    stage = f"writing {layer}"
+    write_cog(source, target, head.profiles[layer], setup.place.result, resampling,
+              lambda share: context.progress(stage, round(share * 100), 100), context.cancelled)
+
+
+def _sieved(head: HeadFiles, folder: RunFolder, store: ChunkStore, setup: Setup, context: Context) -> Path:
+    """The class raster with regions below the minimum mapping unit merged into their neighbours."""
+    source = store.vrt(head.output.classes)
+    if not setup.job.min_area:
+        return source
+    target = folder.path / f"{head.output.classes.replace('/', '-')}-sieved.tif"
+    sieve(source, target, head.profiles[head.output.classes], pixels_of_area(setup.job.min_area, setup.plan.output_grid),
+          lambda share: context.progress("merging small areas", round(share * 100), 100), context.cancelled)
+    return target
+
+
+def _polygons(raster: Path, head: HeadFiles, setup: Setup, context: Context) -> int:
+    """Polygons of the final class raster; their number."""
+    assert head.polygons is not None
+    grid = setup.place.result or setup.plan.output_grid
+    nodata = head.output.rule.nodata
+    polygoniser = Polygoniser(head.polygons, grid, head.legend, nodata, setup.job.min_area, setup.job.simplify)
+    try:
+        blocks = list(_blocks(grid))
+        with rasterio.open(raster) as dataset:
+            for done, block in enumerate(blocks):
+                context.check()
+                context.progress("outlining", done, len(blocks))
+                window = RasterioWindow(block.col, block.row, block.width, block.height)
+                polygoniser.add(block, dataset.read(1, window=window))
+        return polygoniser.close()
+    except BaseException:
+        polygoniser.discard()
+        raise
+
+
+def _blocks(grid: Grid) -> Iterator[Window]:
+    for row in range(0, grid.height, POLYGON_BLOCK):
+        for col in range(0, grid.width, POLYGON_BLOCK):
+            yield Window(col, row, POLYGON_BLOCK, POLYGON_BLOCK).intersect(grid.window)
+
+
+def _move(draft: Path, target: Path) -> None:
+    """Give a finished raster and its side file their final names, the raster last."""
+    try:
+        for suffix in (".aux.xml", ""):
+            source = draft.with_name(draft.name + suffix)
+            if source.exists():
+                os.replace(source, target.with_name(target.name + suffix))
+    except OSError as error:
+        raise OutputError(f'"{target}" cannot be written', error.strerror or str(error), "resume the run to try again") from error
+
+
+def _describe(setup: Setup, folder: RunFolder, found: dict[str, Any]) -> None:
+    """Write the run description and the STAC item beside the result."""
+    stem = setup.output.with_suffix("")
+    description = {
+        **folder.description,
+        "run": folder.run_id,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "outputs": {kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"},
+        "options": {"min_area_m2": setup.job.min_area, "simplify_px": setup.job.simplify},
+        "classes": [[{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads],
+    }
+    run_file, item_file = stem.with_name(stem.name + ".run.json"), stem.with_name(stem.name + ".stac.json")
+    try:
+        write_json(run_file, description)
+        write_json(item_file, _stac(setup, description, run_file))
+    except OSError as error:
+        raise OutputError(f'"{run_file}" cannot be written', error.strerror or str(error)) from error
+    found["run"], found["stac"] = str(run_file), str(item_file)
+
+
+def _stac(setup: Setup, description: dict[str, Any], run_file: Path) -> dict[str, Any]:
+    raise NotImplementedError

@@ -1,0 +1,164 @@
+"""From the rasters that a user named to the inputs that a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.geo.grid import Grid
+from backend.geo.source import fingerprint
+from backend.manifest.package import InputSlot, Package, Step
+from backend.protocol.errors import InputError, PackageError, ParameterError
+from backend.protocol.jobs import InputSpec
+from backend.scene.normalise import Clip, Decibel, FromDecibel, Linear, Log1p, Operation, Square, fold
+from backend.scene.strips import Feed
+from backend.sensors.resolve import Conversion, ResolvedInput, resolve
+
+OPTIONS = {"hr": "--hr", "ms": "--ms", "sar": "--sar", "raster": "--raster"}
+TITLES = {"hr": "high-resolution optical", "ms": "multispectral", "sar": "SAR", "raster": "other sensor"}
+
+
+@dataclass(frozen=True)
+class SlotInput:
+    """A model input with the rasters that feed it, in order of time."""
+
+    slot: InputSlot
+    specs: tuple[InputSpec, ...]
+    resolved: tuple[ResolvedInput, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the finest raster."""
+        return min((r.source.grid for r in self.resolved), key=lambda grid: grid.pixel_size_m())
+
+    def feed(self) -> Feed:
+        """What the pipeline reads."""
+        chains = tuple(operations(item.conversions, self.slot.steps) for item in self.resolved)
+        return Feed(self.slot.name, tuple(item.source for item in self.resolved), chains, self.slot.fill, self.slot.temporal)
+
+    def describe(self) -> dict:
+        """JSON values that identify the input and how it is read."""
+        return {
+            "slot": self.slot.name,
+            "rasters": [
+                {
+                    "files": fingerprint(item.source),
+                    "bands": [list(layer.indexes) for layer in item.source.layers],
+                    "nodata": [layer.nodata for layer in item.source.layers],
+                    "sensor": item.sensor,
+                    "date": item.date,
+                    "conversion": [[c.offset, c.scale, c.log] for c in item.conversions],
+                }
+                for item in self.resolved
+            ],
+        }
+
+
+def match_inputs(specs: Sequence[InputSpec], packages: Sequence[Package], slots: Sequence[InputSlot]) -> tuple[SlotInput, ...]:
+    """Give every raster to the model input that takes it.
+
+    Raises:
+        InputError: a raster that no input takes, a required input without a raster, too few or too many dates, or
+            whatever `resolve` says about a raster.
+    """
+    name = packages[0].reference
+    groups: dict[str, list[InputSpec]] = {slot.name: [] for slot in slots}
+    for spec in specs:
+        takers = [slot for slot in slots if slot.modality == spec.modality and slot.moment in ("any", spec.role)]
+        if not takers:
+            wanted = ", ".join(f"{OPTIONS[slot.modality]} ({TITLES[slot.modality]})" for slot in slots)
+            raise PackageError(f"{name} takes no {TITLES[spec.modality]} input ({OPTIONS[spec.modality]})", f"it takes {wanted}",
+                               "leave that input out or choose another model")
+        groups[takers[0].name].append(spec)
+    found = []
+    for slot in slots:
+        given = groups[slot.name]
+        _check_count(slot, len(given), name)
+        if not given:
+            continue
+        pairs = [(spec, resolve(spec, slot.bands, slot.unit)) for spec in given]
+        for spec, item in pairs:
+            _check_sensor(slot, item, spec, name)
+        if len(pairs) > 1:
+            pairs = _in_time(pairs)
+        found.append(SlotInput(slot, tuple(spec for spec, _ in pairs), tuple(item for _, item in pairs)))
+    return tuple(found)
+
+
+def _check_count(slot: InputSlot, count: int, name: str) -> None:
+    option, fewest, most = OPTIONS[slot.modality], slot.dates[0], slot.dates[1]
+    if count == 0 and not slot.required:
+        return
+    if count == 0:
+        raise InputError(f"{name} needs a {TITLES[slot.modality]} input", "none was given", f"add {option} PATH")
+    if not fewest <= count <= most:
+        wanted = str(most) if fewest == most else f"{fewest} to {most}"
+        raise InputError(f"{name} takes {wanted} dates of its {TITLES[slot.modality]} input", f"{count} were given",
+                         f'give {option} that many times (tiles of one mosaic belong into one option, as in "a.tif|b.tif")')
+
+
+def _check_sensor(slot: InputSlot, item: ResolvedInput, spec: InputSpec, name: str) -> None:
+    if slot.sensors and item.sensor is not None and item.sensor not in slot.sensors:
+        raise PackageError(f'{name} was not made for {item.sensor} ("{spec.paths[0]}")', f"it takes {', '.join(slot.sensors)}",
+                           "choose another model, or name the sensor with ::sensor=NAME if it was recognised wrongly")
+
+
+def _in_time(pairs: list[tuple[InputSpec, ResolvedInput]]) -> list[tuple[InputSpec, ResolvedInput]]:
+    for spec, item in pairs:
+        if item.date is None:
+            raise InputError(f'the date of "{spec.paths[0]}" is not known', "a time series needs one for every raster",
+                             "add ::date=YYYY-MM-DD to the path")
+    return sorted(pairs, key=lambda pair: str(pair[1].date))
+
+
+def operations(conversions: Sequence[Conversion], steps: Sequence[Step]) -> tuple[Operation, ...]:
+    """The chain from stored numbers over physical values to the model's input.
+
+    Raises:
+        ParameterError: when bands of one raster would need different kinds of logarithm.
+    """
+    logs = {conversion.log for conversion in conversions}
+    if len(logs) > 1:
+        raise ParameterError("the bands of one raster have different units", f"they would be converted by {sorted(logs)}",
+                             "give them as separate inputs")
+    chain: list[Operation] = [
+        Linear(tuple(c.scale for c in conversions), tuple(c.offset * c.scale for c in conversions)),
+        *_logarithm(logs.pop()),
+        *(_operation(step) for step in steps),
+    ]
+    return fold(chain)
+
+
+def _logarithm(name: str) -> tuple[Operation, ...]:
+    return {
+        "": (),
+        "to_db": (Decibel(),),
+        "to_linear": (FromDecibel(),),
+        "amplitude_to_db": (Square(), Decibel()),
+        "amplitude_to_linear": (Square(),),
+    }[name]
+
+
+def _operation(step: Step) -> Operation:
+    match step.op:
+        case "clip":
+            return Clip(step.minimum, step.maximum)
+        case "rescale":
+            spans = _pairs(step.minimum, step.maximum)
+            return Linear(tuple(1 / (high - low) for low, high in spans), tuple(-low / (high - low) for low, high in spans))
+        case "standardise":
+            moments = _pairs(step.mean, step.std)
+            return Linear(tuple(1 / std for _, std in moments), tuple(-mean / std for mean, std in moments))
+        case "scale":
+            return Linear(step.factor, step.offset)
+        case "log1p":
+            return Log1p()
+        case "db":
+            return Decibel(step.floor)
+    raise PackageError(f'the step "{step.op}" is not known')
+
+
+def _pairs(first: Sequence[float], second: Sequence[float]) -> list[tuple[float, float]]:
+    """Values side by side; a single one serves all bands."""
+    length = max(len(first), len(second))
+    return list(zip(*(tuple(v) * length if len(v) == 1 else tuple(v) for v in (first, second)), strict=True))

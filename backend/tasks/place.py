@@ -1,0 +1,219 @@
+"""Which grid a job works on, which grid its result has, and which pixels are wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rasterio.warp import calculate_default_transform
+
+from backend.geo.area import Area
+from backend.geo.grid import Grid, Window, parse_crs, reproject_bounds
+from backend.geo.reader import MaskReader
+from backend.geo.source import Layer, describe, fingerprint, source_from_layers
+from backend.geo.warp import footprint
+from backend.protocol.errors import GridError, ParameterError
+from backend.protocol.jobs import AreaSpec, GridSpec, MaskSpec
+from backend.scene.strips import Filter
+from backend.tasks.digest import file_digest
+from backend.tasks.inputs import SlotInput
+
+# A package's range of pixel sizes is meant in round numbers: 10 m at the equator is 9.3 m at 60 degrees in some grids.
+GSD_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job works.
+
+    Attributes:
+        scene: grid on which the model sees the scene.
+        area: wanted part of it.
+        result: grid of the result; None when it is `scene` cut to `area`.
+        note: what the user should know about it, "" for nothing.
+    """
+
+    scene: Grid
+    area: Window
+    result: Grid | None
+    note: str = ""
+
+
+def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> tuple[Place, Area | None]:
+    """Grid, area and result grid of a job.
+
+    Raises:
+        GridError, SourceError, ParameterError: where inputs, area and grid do not fit together.
+    """
+    main = inputs[0]
+    wanted = _wanted_grid(main, grid)
+    scene, note = _scene_grid(main, wanted, grid)
+    polygons = Area.from_file(area.aoi, scene) if area.aoi else None
+    window = _overlap(scene, inputs)
+    if polygons is not None:
+        window = window.intersect(polygons.window)
+    if area.extent is not None:
+        window = window.intersect(_extent_window(scene, area))
+    if window.empty:
+        raise GridError("there is nothing to compute", "the area of interest and the rasters do not overlap",
+                        "choose an area inside the rasters")
+    result = None
+    if scene.crs != wanted.crs or scene.pixel_size != wanted.pixel_size:
+        result = wanted.crop(wanted.window_of_bounds(scene.crop(window).bounds, scene.crs))
+    return Place(scene, window, result, note), polygons
+
+
+def _wanted_grid(main: SlotInput, spec: GridSpec) -> Grid:
+    """The grid that the user asked for, over the whole main input."""
+    base = main.grid
+    if spec.reference not in ("finest", "model"):
+        base = _reference_grid(spec.reference, base)
+    crs = parse_crs(spec.crs) if spec.crs else base.crs
+    if spec.resolution is not None and not (math.isfinite(spec.resolution) and spec.resolution > 0):
+        raise ParameterError(f"a resolution of {spec.resolution} makes no sense", "it must be a positive number")
+    if crs == base.crs and spec.resolution is None:
+        return base
+    bounds = reproject_bounds(base.bounds, base.crs, crs)
+    if spec.resolution is not None:
+        pixel = (spec.resolution, spec.resolution)
+    else:
+        transform = calculate_default_transform(base.crs, crs, base.width, base.height, *base.bounds)[0]
+        pixel = (abs(transform.a), abs(transform.e))
+    return Grid.covering(crs, bounds, pixel)
+
+
+def _reference_grid(path: str, base: Grid) -> Grid:
+    """The lattice of another raster, over the main input."""
+    reference = describe(path).require_grid()
+    covered = footprint(reference, base).intersect(reference.window)
+    if covered.empty:
+        raise GridError(f'the grid of "{path}" does not overlap the input', "", "choose a raster of the same place")
+    return reference.crop(covered)
+
+
+def _scene_grid(main: SlotInput, wanted: Grid, spec: GridSpec) -> tuple[Grid, str]:
+    """The grid on which the model works: the wanted one if the model knows such pixels, else the input's own."""
+    low, high = main.slot.gsd_m
+    if _in_range(wanted, low, high):
+        return wanted, ""
+    if spec.reference == "model":
+        return _model_grid(wanted, low, high), f"the scene is resampled to {_model_pixel(low, high):g} m for the model"
+    if _in_range(main.grid, low, high):
+        return main.grid, (f"the model works at {_metres(main.grid)}, the result is then resampled to {_metres(wanted)}")
+    raise GridError(f"the model was made for pixels of {low:g} to {high:g} m", f"the input has {_metres(main.grid)}",
+                    "use --grid model to resample the input, or choose another model")
+
+
+def _in_range(grid: Grid, low: float, high: float) -> bool:
+    size = math.sqrt(math.prod(grid.pixel_size_m()))
+    return low * (1 - GSD_TOLERANCE) <= size <= high * (1 + GSD_TOLERANCE)
+
+
+def _metres(grid: Grid) -> str:
+    width, height = grid.pixel_size_m()
+    return f"{width:.3g} m" if abs(width - height) < 0.05 * width else f"{width:.3g} x {height:.3g} m"
+
+
+def _model_pixel(low: float, high: float) -> float:
+    """The middle of a range of pixel sizes, in equal ratios."""
+    return math.sqrt(low * high) if low > 0 and math.isfinite(high) else max(low, 1.0)
+
+
+def _model_grid(wanted: Grid, low: float, high: float) -> Grid:
+    size = math.sqrt(math.prod(wanted.pixel_size_m()))
+    ratio = _model_pixel(low, high) / size
+    width, height = wanted.pixel_size
+    return Grid.covering(wanted.crs, wanted.bounds, (width * ratio, height * ratio))
+
+
+def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
+    """Pixels where every required input has a raster."""
+    window = scene.window
+    for item in inputs:
+        covered = [footprint(scene, resolved.source.grid).intersect(scene.window) for resolved in item.resolved]
+        filled = [c for c in covered if not c.empty]
+        if not filled:
+            raise GridError("the rasters do not overlap", f'"{item.specs[0].paths[0]}" lies elsewhere than the main input',
+                            "choose rasters of the same place")
+        col, row = min(c.col for c in filled), min(c.row for c in filled)
+        union = Window(col, row, max(c.right for c in filled) - col, max(c.bottom for c in filled) - row)
+        window = window.intersect(union)
+    if window.empty:
+        raise GridError("the rasters do not overlap", "no pixel lies in all of them", "choose rasters of the same place")
+    return window
+
+
+def _extent_window(scene: Grid, area: AreaSpec) -> Window:
+    assert area.extent is not None
+    left, bottom, right, top = area.extent
+    if not all(map(math.isfinite, area.extent)) or left >= right or bottom >= top:
+        raise ParameterError("the extent is empty", f"it is {area.extent}", "write it as XMIN,YMIN,XMAX,YMAX")
+    if area.extent_crs is None:
+        raise ParameterError("the extent has no CRS", "", "add --extent-crs, as in --extent-crs EPSG:4326")
+    return scene.window_of_bounds(area.extent, parse_crs(area.extent_crs))
+
+
+class AreaFilter:
+    """Keeps the pixels inside polygons."""
+
+    def __init__(self, area: Area) -> None:
+        self._area = area
+
+    def touches(self, window: Window) -> bool:
+        """Whether a polygon may touch the window."""
+        return self._area.touches(window)
+
+    def wanted(self, window: Window) -> np.ndarray:
+        """True inside."""
+        return self._area.mask(window)
+
+
+class MaskFilter:
+    """Keeps the pixels that a mask raster does not forbid."""
+
+    def __init__(self, reader: MaskReader) -> None:
+        self._reader = reader
+
+    def touches(self, window: Window) -> bool:
+        """True: only reading tells."""
+        return True
+
+    def wanted(self, window: Window) -> np.ndarray:
+        """True where the mask allows the pixel."""
+        return self._reader.read(window)
+
+
+@contextmanager
+def open_filters(scene: Grid, polygons: Area | None, mask: MaskSpec | None) -> Iterator[tuple[Filter, ...]]:
+    """What limits the wanted pixels; the mask raster is closed when the block is left.
+
+    Raises:
+        SourceError, GridError: when the mask raster cannot be used.
+    """
+    filters: list[Filter] = [AreaFilter(polygons)] if polygons is not None else []
+    if mask is None:
+        yield tuple(filters)
+        return
+    with MaskReader(mask.path, scene, mask.values) as reader:
+        yield (*filters, MaskFilter(reader))
+
+
+def describe_place(place: Place, area: AreaSpec, mask: MaskSpec | None) -> dict[str, Any]:
+    """JSON values that identify where a job works."""
+    window = place.area
+    found: dict[str, Any] = {
+        "grid": place.scene.to_dict(),
+        "area": [window.col, window.row, window.width, window.height],
+        "result grid": place.result.to_dict() if place.result else None,
+        "polygons": None, "mask": None,
+    }
+    if area.aoi:
+        found["polygons"] = file_digest(area.aoi)
+    if mask is not None:
+        source = source_from_layers([Layer((mask.path,), (1,))], classes=True)
+        found["mask"] = {"files": fingerprint(source), "values": list(mask.values)}
+    return found

@@ -1,0 +1,48 @@
+"""What a job would do: tiles, memory, time, warnings; nothing is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backend.geo.env import gdal_environment
+from backend.protocol.jobs import SegmentJob
+from backend.runtime.model import measure
+from backend.scene.pipeline import windows_touched
+from backend.tasks.place import open_filters
+from backend.tasks.setup import set_up
+
+# Reading, blending and writing run beside the model; what remains visible of them is at most this share (see the
+# benchmark "scene").
+OVERHEAD = 1.15
+
+
+def plan(job: SegmentJob) -> dict[str, Any]:
+    """Estimate a job from a short measured warm-up of its model.
+
+    Raises:
+        InputError: as the job itself would.
+    """
+    with gdal_environment(), set_up(job) as setup:
+        with open_filters(setup.place.scene, setup.polygons, None) as filters:
+            windows = windows_touched(setup.plan, filters)
+        seconds = measure(setup.model) * windows * OVERHEAD
+        grid = setup.place.result or setup.plan.output_grid
+        swath = max(s.reach - s.origin for s in setup.plan.swaths)
+        return {
+            "task": job.kind,
+            "models": [package.reference for package in setup.packages],
+            "width": grid.width,
+            "height": grid.height,
+            "crs": grid.crs.to_string(),
+            "pixel_size": list(grid.pixel_size),
+            "bounds": list(grid.bounds),
+            "window": setup.plan.window,
+            "windows": windows,
+            "chunks": sum(1 for _ in setup.plan.chunks()),
+            "memory_bytes": setup.memory.bytes_for(swath),
+            "seconds": round(seconds, 1),
+            "compute": setup.model.choice.to_dict(),
+            "inputs": [{"slot": item.slot.name, "sensor": r.sensor, "date": r.date}
+                       for item in setup.inputs for r in item.resolved],
+            "warnings": setup.warnings(),
+        }

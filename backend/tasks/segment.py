@@ -1,0 +1,138 @@
+"""Class map of a scene."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from backend.geo.env import gdal_environment
+from backend.geo.grid import Window
+from backend.protocol.errors import EarthPrismError
+from backend.protocol.jobs import SegmentJob
+from backend.scene.chunks import ChunkStore
+from backend.scene.pipeline import SceneRun, run_scene, windows_to_do
+from backend.scene.run import RunFolder, open_run, parts_folder, stored_description
+from backend.scene.score import Scorer
+from backend.tasks.context import Context
+from backend.tasks.deliver import deliver
+from backend.tasks.outputs import check_free
+from backend.tasks.place import open_filters
+from backend.tasks.series import date_feeds
+from backend.tasks.setup import Setup, set_up
+
+
+def run(job: SegmentJob, context: Context) -> dict[str, Any]:
+    """Write a class raster and whatever else the job asks for.
+
+    Returns:
+        what was written and how: paths by kind, windows, seconds, device, precision.
+
+    Raises:
+        InputError: the job cannot be done as given; nothing was written.
+        OutputError, SourceError: reading or writing failed on the way; finished chunks are kept.
+        Cancelled: finished chunks are kept.
+    """
+    with gdal_environment(), set_up(job) as setup, _interruptible(setup, context):
+        context.check()
+        return execute(setup, context)
+
+
+def execute(setup: Setup, context: Context) -> dict[str, Any]:
+    """Run a job that is set up; see `run`."""
+    started, job = time.monotonic(), setup.job
+    targets = [path for head in setup.heads for path in [*head.targets.values(), head.polygons] if path is not None]
+    if job.if_exists == "refuse":
+        check_free([*targets, parts_folder(setup.output)])
+    if job.if_exists == "resume" and stored_description(setup.output) is None and all(path.exists() for path in targets):
+        context.log("the result is complete, nothing is left to do")
+        return _result(setup, {"classes": [str(path) for path in targets]}, started)
+    for warning in setup.warnings():
+        context.warn(warning)
+    with open_filters(setup.place.scene, setup.polygons, job.mask) as filters:
+        folder = open_run(setup.output, setup.describe(), job.if_exists)
+        with _clean_up_if_empty(folder):
+            store = ChunkStore(folder.path, folder.run_id, setup.plan, _layers(setup))
+            feeds = tuple(item.feed() for item in setup.inputs)
+            scene = SceneRun(setup.plan, feeds, filters, _scorer(setup), setup.model.choice.batch,
+                             tuple(head.output for head in setup.heads))
+            run_scene(scene, store, _Reporter(setup, store, context))
+            found = deliver(setup, folder, store, context)
+    folder.remove()
+    return _result(setup, found, started)
+
+
+def _layers(setup: Setup) -> dict[str, Any]:
+    return {layer: profile for head in setup.heads for layer, profile in head.profiles.items()}
+
+
+def _scorer(setup: Setup) -> Scorer:
+    extra = date_feeds(setup.inputs)
+
+    def score(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return setup.model.run({**feeds, **extra(len(next(iter(feeds.values()))))})
+
+    return score
+
+
+def _result(setup: Setup, found: Mapping[str, Any], started: float) -> dict[str, Any]:
+    choice = setup.model.choice
+    return {
+        "outputs": dict(found),
+        "windows": setup.plan.windows,
+        "seconds": round(time.monotonic() - started, 2),
+        "compute": choice.to_dict(),
+        "models": [package.reference for package in setup.packages],
+    }
+
+
+@contextmanager
+def _interruptible(setup: Setup, context: Context) -> Iterator[None]:
+    """A cancelled job interrupts the model in the middle of a batch."""
+    take_back = context.on_cancel(setup.model.interrupt)
+    try:
+        yield
+    finally:
+        take_back()
+
+
+@contextmanager
+def _clean_up_if_empty(folder: RunFolder) -> Iterator[None]:
+    """A run that fails before its first chunk leaves nothing behind."""
+    try:
+        yield
+    except EarthPrismError:
+        if not any(folder.path.rglob("*.tif")):
+            folder.remove()
+        raise
+
+
+class _Reporter:
+    """Tells the job's context how the pipeline goes."""
+
+    def __init__(self, setup: Setup, store: ChunkStore, context: Context) -> None:
+        self._setup, self._store, self._context = setup, store, context
+        self._total = setup.plan.windows
+        self._done = max(0, self._total - windows_to_do(setup.plan, store))
+        self._news: list[Window] = []
+        context.progress("segmenting", self._done, self._total)
+
+    def advanced(self, windows: int) -> None:
+        self._done = min(self._total, self._done + windows)
+        self._context.progress("segmenting", self._done, self._total)
+
+    def written(self, window: Window) -> None:
+        self._news.append(window)
+
+    def published(self) -> None:
+        for window in self._news:
+            for layer in _layers(self._setup):
+                place = (window.col, window.row, window.width, window.height)
+                self._context.chunk(layer, str(self._store.vrt(layer)), place)
+        self._news.clear()
+
+    def check(self) -> None:
+        self._context.check()
