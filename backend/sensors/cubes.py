@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from backend.geo.source import BandInfo, DatasetInfo, describe
@@ -21,16 +22,17 @@ def is_cube(info: DatasetInfo) -> bool:
     return info.driver.lower() == "netcdf"
 
 
-def take_apart(info: DatasetInfo, date: str | None) -> Parts:
+def take_apart(infos: Sequence[DatasetInfo], date: str | None) -> Parts:
     """The bands of a cube at one date; without a date the first one stands for all.
+
+    Args:
+        infos: a NetCDF file, or some of its variables.
+        date: ISO date.
 
     Raises:
         ParameterError: the cube has dates, but not this one.
     """
-    names = (
-        [name for name in info.subdatasets if not _NO_BAND.search(variable_of(name))] if not info.bands else [info.path]
-    )
-    variables = [info] if info.bands else [describe(name) for name in names]
+    variables = [variable for info in infos for variable in _variables(info)]
     dates = sorted({stated for variable in variables for stated in _dates(variable) if stated})
     if date is not None and dates and date not in dates:
         raise ParameterError(
@@ -40,7 +42,7 @@ def take_apart(info: DatasetInfo, date: str | None) -> Parts:
         )
     chosen = date if date is not None and dates else (dates[0] if dates else None)
     parts = [part for variable in variables for part in _bands(variable, chosen)]
-    names_of_file = _file_names(info.path)
+    names_of_file = _file_names(infos[0].path)
     return Parts(
         "cube",
         tuple(parts),
@@ -52,6 +54,13 @@ def take_apart(info: DatasetInfo, date: str | None) -> Parts:
         doubts=_undeclared_nodata(variables),
         problems=tuple(problem.sentence() for variable in variables if (problem := variable.problem())),
     )
+
+
+def _variables(info: DatasetInfo) -> list[DatasetInfo]:
+    """The variables of a file that may be bands; a variable itself."""
+    if info.bands:
+        return [info]
+    return [describe(name) for name in info.subdatasets if not _NO_BAND.search(variable_of(name))]
 
 
 def variable_of(name: str) -> str:

@@ -88,7 +88,7 @@ def _folder(folder: Path, date: str | None) -> Parts:
 def _single(info: DatasetInfo, date: str | None) -> Parts:
     """The bands of one file, or of one date of a stacked series."""
     if cubes.is_cube(info):
-        return cubes.take_apart(info, date)
+        return cubes.take_apart([info], date)
     parts = _parts(info)
     names, folders = _surroundings(info.path)
     product = _product([info])
@@ -100,8 +100,10 @@ def _single(info: DatasetInfo, date: str | None) -> Parts:
 
 def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> Parts:
     """Files whose bands differ are put side by side, files with the same bands are tiles of a mosaic."""
+    if all(cubes.is_cube(info) for info in infos):
+        return cubes.take_apart(infos, date)
     if any(cubes.is_cube(info) for info in infos):
-        raise SourceError("NetCDF files cannot be combined with others", fix="name one NetCDF file")
+        raise SourceError("NetCDF files cannot be combined with files of other formats", fix="name one or the other")
     groups, doubts = _grouped(infos, from_folder)
     dated = {info.path: _date_of_file(info) for group in groups for info in group}
     dates = sorted({stated for stated in dated.values() if stated})
@@ -110,21 +112,13 @@ def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> P
     if pairs and not series:
         one, other = (Path(info.path).name for info in pairs[0])
         doubts.append(f"{one} and {other} cover the same ground; the first one counts")
-    if series and date is not None:
-        if date not in dates:
-            raise ParameterError(
-                f"no file is of the date {date}",
-                f"there are {len(dates)} dates from {dates[0]} to {dates[-1]}",
-                f"give ::date={nearest(dates, date)}, for example",
-            )
-        groups = [[info for info in group if dated[info.path] in (date, None)] for group in groups]
-    elif series:
-        groups = [[info for info in group if dated[info.path] in (dates[0], None)] for group in groups]
+    chosen = _choose(dates, date) if series else None
+    if series:
+        groups = [[info for info in group if dated[info.path] in (chosen, None)] for group in groups]
     groups = [group for group in groups if group]
     parts = [replace(part, paths=tuple(info.path for info in group)) for group in groups for part in _parts(group[0])]
     files = [info for group in groups for info in group]
     names = tuple(dict.fromkeys(Path(info.path).stem for info in files))[:64]
-    chosen = date if series and date else (dates[0] if series else None)
     return Parts(
         _layout_name(groups),
         tuple(parts),
@@ -137,6 +131,17 @@ def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> P
         tuple(doubts),
         tuple(problem for group in groups for info in group for problem in _as_problem(info)),
     )
+
+
+def _choose(dates: list[str], date: str | None) -> str:
+    """The date asked for, or the first one to stand for all."""
+    if date is not None and date not in dates:
+        raise ParameterError(
+            f"no file is of the date {date}",
+            f"there are {len(dates)} dates from {dates[0]} to {dates[-1]}",
+            f"give ::date={nearest(dates, date)}, for example",
+        )
+    return date or dates[0]
 
 
 def _layout_name(groups: list[list[DatasetInfo]]) -> str:

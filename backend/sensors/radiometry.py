@@ -167,7 +167,7 @@ def _rules(facts: Facts, settled: bool) -> list[DigitalRule]:
         for rule in facts.sensor.digital
         if not rule.bands or (facts.band is not None and facts.band.name in rule.bands)
     ]
-    matched = [rule for rule in rules if rule.product and re.search(rule.product, text, re.IGNORECASE)]
+    matched = [rule for rule in rules if rule.product and re.search(rule.product, text, re.IGNORECASE | re.MULTILINE)]
     if matched:
         return matched[:1]
     rules = [rule for rule in rules if not rule.product and not rule.chosen]
