@@ -132,11 +132,12 @@ class Baseline(nn.Module):
             nn.Conv2d(coarse, fine, 1) for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
         self.merge = nn.ModuleList(ConvolutionBlock(channels, channels) for channels in widths[-2::-1])
-        self.classify = nn.Conv2d(width, classes, 1)
+        self.classify = nn.Conv2d(width + self.features.channels, classes, 1)
 
     def logits(self, image: Tensor) -> Tensor:
         """B x bands x H x W in physical units -> B x classes x H x W."""
-        level = self.stem(self.features(image))
+        features = self.features(image)
+        level = self.stem(features)
         skips = []
         for down in self.down:
             skips.append(level)
@@ -144,7 +145,7 @@ class Baseline(nn.Module):
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             coarse = functional.interpolate(up(level), scale_factor=2.0, mode="bilinear", align_corners=False)
             level = merge(coarse + skip)
-        scores: Tensor = self.classify(level)
+        scores: Tensor = self.classify(torch.cat([level, features], dim=1))
         return scores
 
     def forward(self, image: Tensor) -> Tensor:

@@ -58,21 +58,23 @@ class OnnxSession:
         self._options = self._onnxruntime.RunOptions()
         # Dynamic quantisation takes one scale per call: a window's result must not depend on its neighbours.
         self.batch_limit = 1 if precision == "int8" else 0
-        try:
-            self._session: Any = self._onnxruntime.InferenceSession(
-                str(path), sess_options=self._session_options(threads), providers=["CPUExecutionProvider"]
-            )
-        except MemoryError:
-            raise
-        except self._failures() as error:
-            what = f"the graph {path.name} cannot be loaded"
-            raise PackageError(what, str(error), "install the model again") from error
+        self._path, self._threads = path, threads
+        self._session: Any = self._load()
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())
 
-    def _session_options(self, threads: int) -> Any:
+    def _load(self) -> Any:
+        try:
+            return self._onnxruntime.InferenceSession(
+                str(self._path), sess_options=self._session_options(), providers=["CPUExecutionProvider"]
+            )
+        except self._failures() as error:
+            what = f"the graph {self._path.name} cannot be loaded"
+            raise PackageError(what, str(error), "install the model again") from error
+
+    def _session_options(self) -> Any:
         options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or cpu_threads()
+        options.intra_op_num_threads = self._threads or cpu_threads()
         options.inter_op_num_threads = 1
         options.execution_mode = self._onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -110,13 +112,18 @@ class OnnxSession:
         arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in feeds.items()}
         try:
             values: list[np.ndarray] = self._session.run(names, arrays, self._options)
+            return values
         except self._failures() as error:
+            problem = str(error)
             if self._stopped.is_set():
                 raise cancelled() from error
-            if any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
-                raise MemoryError(str(error)) from error
-            raise PackageError("the model's graph fails on its input", str(error), "report it to its author") from error
-        return values
+            if not any(sign in problem.lower() for sign in OUT_OF_MEMORY):
+                what = "the model's graph fails on its input"
+                raise PackageError(what, problem, "report it to its author") from error
+        # Out of memory. Here no traceback holds the session any more, whose arena would keep what the failed call took.
+        self._session = None
+        self._session = self._load()
+        raise MemoryError(problem)
 
     def interrupt(self) -> None:
         """Makes the present and every later run raise `Cancelled`; from any thread."""

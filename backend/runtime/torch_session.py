@@ -113,7 +113,10 @@ class TorchSession:
     def _tensor(self, value: Any) -> Any:
         if isinstance(value, self._torch.Tensor):
             return value
-        tensor = self._torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32)).to(self.device)
+        array = np.ascontiguousarray(value, dtype=np.float32)
+        if min(array.strides, default=0) < 0:  # numpy calls a turned axis of length 1 contiguous, torch refuses it
+            array = array.copy()
+        tensor = self._torch.from_numpy(array).to(self.device)
         return tensor.to(memory_format=self._torch.channels_last) if tensor.ndim == 4 else tensor
 
     def _activate(self, scores: Any, activation: str) -> Any:
