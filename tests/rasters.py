@@ -19,15 +19,29 @@ WGS84 = CRS.from_epsg(4326)
 LEFT, TOP = 500_000.0, 4_200_000.0
 
 
-def utm_grid(width: int, height: int, pixel: float = 10.0, left: float = LEFT, top: float = TOP, crs: CRS = UTM33) -> Grid:
+def utm_grid(
+    width: int, height: int, pixel: float = 10.0, left: float = LEFT, top: float = TOP, crs: CRS = UTM33
+) -> Grid:
     """A north-up grid in metres."""
     return Grid(crs, Affine(pixel, 0, left, 0, -pixel, top), width, height)
 
 
 def write_raster(path: Path, array: np.ndarray, grid: Grid, **options: Any) -> str:
     """Writes (bands, H, W) as TIFF; returns the name."""
-    with rasterio.open(path, "w", **{"driver": "GTiff", "width": grid.width, "height": grid.height, "count": len(array),
-                                     "dtype": array.dtype, "crs": grid.crs, "transform": grid.transform, **options}) as dataset:
+    with rasterio.open(
+        path,
+        "w",
+        **{
+            "driver": "GTiff",
+            "width": grid.width,
+            "height": grid.height,
+            "count": len(array),
+            "dtype": array.dtype,
+            "crs": grid.crs,
+            "transform": grid.transform,
+            **options,
+        },
+    ) as dataset:
         dataset.write(array)
     return str(path)
 

@@ -41,9 +41,15 @@ _FULL_DISK_BYTES = 8 << 20
 _SIDE_FILES = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
 
 
-def write_cog(source_path: str | os.PathLike[str], path: str | os.PathLike[str], profile: RasterProfile,
-              target: Grid | None = None, resampling: str = "nearest", progress: Callable[[float], None] | None = None,
-              cancelled: Callable[[], bool] | None = None) -> None:
+def write_cog(
+    source_path: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    profile: RasterProfile,
+    target: Grid | None = None,
+    resampling: str = "nearest",
+    progress: Callable[[float], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
     """Translates a raster, usually the VRT of a run's chunks, into the final file.
 
     DEFLATE is read by every TIFF reader there is (ZSTD is not) and costs a second more per 100 million pixels. The
@@ -76,8 +82,9 @@ def write_cog(source_path: str | os.PathLike[str], path: str | os.PathLike[str],
 class _Job:
     """One final file; works in a folder beside it that is removed afterwards."""
 
-    def __init__(self, path: Path, profile: RasterProfile, progress: Callable[[float], None],
-                 cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, path: Path, profile: RasterProfile, progress: Callable[[float], None], cancelled: Callable[[], bool]
+    ) -> None:
         self.path, self._profile, self._progress, self._cancelled = path, profile, progress, cancelled
 
     def run(self, source: str, folder: Path, target: Grid | None, resampling: str) -> None:
@@ -85,8 +92,9 @@ class _Job:
         info = describe(source)
         grid = info.require_grid()
         if info.count != self._profile.count or {band.dtype for band in info.bands} != {self._profile.dtype}:
-            raise SourceError(f'"{source}" does not fit its profile',
-                              f"expected {self._profile.count} x {self._profile.dtype}")
+            raise SourceError(
+                f'"{source}" does not fit its profile', f"expected {self._profile.count} x {self._profile.dtype}"
+            )
         begin = 0.0
         if target is not None and target != grid:
             source = self._resample(source, target, folder / "resampled.tif", resampling)
@@ -121,7 +129,11 @@ class _Job:
         kind = "nearest" if resampling == "nearest" else "auto"
         options = {**chunk_options(target, profile), "bigtiff": "IF_SAFER"}
         try:
-            with StripReader(bands, target, kind) as reader, rasterio.open(path, "w", **options) as dataset:
+            # Chunks carry overviews made for speed, not averages.
+            with (
+                StripReader(bands, target, kind, overviews=False) as reader,
+                rasterio.open(path, "w", **options) as dataset,
+            ):
                 for row in range(0, target.height, _STRIP):
                     for col in range(0, target.width, _STRIP):
                         self._stop_if_cancelled()
@@ -142,8 +154,12 @@ class _Job:
     def _translate(self, source: Path, product: Path, grid: Grid, begin: float, expected_bytes: int) -> None:
         """Makes the COG, here or in a process of its own."""
         self._stop_if_cancelled()
-        request: dict[str, Any] = {"source": os.fspath(source), "target": os.fspath(product),
-                                   "options": self._options(), "cache_mb": _CACHE_MB}
+        request: dict[str, Any] = {
+            "source": os.fspath(source),
+            "target": os.fspath(product),
+            "options": self._options(),
+            "cache_mb": _CACHE_MB,
+        }
         if grid.width * grid.height * self._profile.count <= _OWN_PROCESS_NUMBERS:
             try:
                 translation.translate(**request)
@@ -163,8 +179,9 @@ class _Job:
                 lines = log.read().decode("utf-8", "replace").strip().splitlines()
                 raise self._failure(lines[-1] if lines else f"the translation ended with status {child.returncode}")
 
-    def _watch(self, child: subprocess.Popen[bytes], request: dict[str, Any], folder: Path, begin: float,
-               expected_bytes: int) -> None:
+    def _watch(
+        self, child: subprocess.Popen[bytes], request: dict[str, Any], folder: Path, begin: float, expected_bytes: int
+    ) -> None:
         """Hands over the request, then waits, tells progress from the growth of the files and looks for a cancel."""
         assert child.stdin is not None  # nosec B101 - for the type checker
         with suppress(BrokenPipeError):
@@ -182,10 +199,14 @@ class _Job:
         """Creation options of the COG driver."""
         measured = self._profile.legend is None
         return {
-            "COMPRESS": "DEFLATE", "BLOCKSIZE": "512", "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER",
+            "COMPRESS": "DEFLATE",
+            "BLOCKSIZE": "512",
+            "NUM_THREADS": "ALL_CPUS",
+            "BIGTIFF": "IF_SAFER",
             # Differences between neighbours say nothing in class numbers, and much in measurements.
             "PREDICTOR": "YES" if measured else "NO",
-            "OVERVIEWS": "IGNORE_EXISTING", "OVERVIEW_RESAMPLING": self._profile.overview_resampling.upper(),
+            "OVERVIEWS": "IGNORE_EXISTING",
+            "OVERVIEW_RESAMPLING": self._profile.overview_resampling.upper(),
         }
 
     def _check(self, product: Path, grid: Grid) -> None:

@@ -37,8 +37,9 @@ class Levels:
     rows: int = 1
 
 
-def choose_levels(path: str, indexes: tuple[int, ...], scale: tuple[float, float], cells_wanted: int,
-                  use_overviews: bool) -> Levels:
+def choose_levels(
+    path: str, indexes: tuple[int, ...], scale: tuple[float, float], cells_wanted: int, use_overviews: bool
+) -> Levels:
     """The coarsest overview that is finer than the target, and how many of its pixels may be averaged beforehand.
 
     Args:
@@ -73,8 +74,9 @@ class RasterFile:
         SourceError: when the file is missing or unreadable, then and at any later read.
     """
 
-    def __init__(self, path: str, indexes: tuple[int, ...], nodata: float | None = None,
-                 levels: Levels | None = None) -> None:
+    def __init__(
+        self, path: str, indexes: tuple[int, ...], nodata: float | None = None, levels: Levels | None = None
+    ) -> None:
         self.path, self.indexes = path, list(indexes)
         self._nodata, self._levels = nodata, levels or Levels()
         self._dataset: rasterio.DatasetReader | None = None
@@ -128,8 +130,11 @@ class RasterFile:
                 if self._floating:  # beyond the range of float32
                     invalid = _either(invalid, _not_finite(out))
         except (RasterioError, CPLE_BaseError) as error:
-            raise SourceError(f'"{self.path}" cannot be read any more', _reason(error),
-                              "check the file and the disk or network it is on, then resume") from error
+            raise SourceError(
+                f'"{self.path}" cannot be read any more',
+                _reason(error),
+                "check the file and the disk or network it is on, then resume",
+            ) from error
         if invalid is None or not invalid.any():
             return None
         out[:, invalid] = 0.0
@@ -174,8 +179,9 @@ class RasterFile:
             valid[place] = True if part is None else part
         return values, valid
 
-    def _invalid(self, dataset: rasterio.DatasetReader, place: RasterioWindow,
-                 numbers: NDArray[np.generic]) -> Mask | None:
+    def _invalid(
+        self, dataset: rasterio.DatasetReader, place: RasterioWindow, numbers: NDArray[np.generic]
+    ) -> Mask | None:
         """Pixels (H, W) that are invalid in any band; None when none can be."""
         invalid: Mask | None = None
         if self._floating:
@@ -210,8 +216,11 @@ class RasterFile:
         if status is None:
             raise SourceError(f'"{self.path}" has vanished while it was read', "", "put it back, then resume")
         if status != self._status:
-            raise SourceError(f'"{self.path}" has changed while it was read', "its size or time of change differs",
-                              "start again when it is complete")
+            raise SourceError(
+                f'"{self.path}" has changed while it was read',
+                "its size or time of change differs",
+                "start again when it is complete",
+            )
 
 
 def _status(path: str) -> tuple[int, int] | None:

@@ -12,8 +12,13 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring  # nosec
 
 # GDAL's numbers for column types and uses (GDALRATFieldType, GDALRATFieldUsage).
 _INTEGER, _TEXT = 0, 2
-_COLUMNS = (("Value", _INTEGER, 5), ("Class", _TEXT, 2),
-            ("Red", _INTEGER, 6), ("Green", _INTEGER, 7), ("Blue", _INTEGER, 8))
+_COLUMNS = (
+    ("Value", _INTEGER, 5),
+    ("Class", _TEXT, 2),
+    ("Red", _INTEGER, 6),
+    ("Green", _INTEGER, 7),
+    ("Blue", _INTEGER, 8),
+)
 
 
 @dataclass(frozen=True)

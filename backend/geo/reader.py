@@ -30,24 +30,28 @@ class StripReader:
         source: the bands.
         grid: the target; any CRS, resolution and extent.
         resampling: "auto", or "nearest" for class numbers.
+        overviews: False reads full resolution only, for files whose overviews are no averages.
 
     Raises:
         SourceError: when a file is missing or unreadable, then and at any later read.
         GridError: when a raster cannot be put on the grid, for example across the antimeridian.
     """
 
-    def __init__(self, source: Source, grid: Grid, resampling: str = "auto") -> None:
+    def __init__(self, source: Source, grid: Grid, resampling: str = "auto", overviews: bool = True) -> None:
         if resampling not in ("auto", "nearest"):
             raise ParameterError(f'"{resampling}" is no way of resampling', "", 'choose "auto" or "nearest"')
         self.grid, self.count = grid, source.count
         self._open: list[RasterFile] = []
-        self._layers = [[_Tile(path, layer, grid, resampling) for path in layer.paths] for layer in source.layers]
+        self._layers = [
+            [_Tile(path, layer, grid, resampling, overviews) for path in layer.paths] for layer in source.layers
+        ]
 
     def __enter__(self) -> StripReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -82,7 +86,7 @@ class StripReader:
         band = 0
         for tiles in self._layers:
             count = len(tiles[0].file.indexes)
-            valid_here = self._read_layer(tiles, window, values[band:band + count])
+            valid_here = self._read_layer(tiles, window, values[band : band + count])
             if valid_here is not None:
                 common = valid_here if common is None else np.logical_and(common, valid_here, out=common)
             band += count
@@ -145,8 +149,9 @@ class MaskReader:
     def __enter__(self) -> MaskReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -167,10 +172,10 @@ class _Tile:
         area: window of the grid outside of which the file holds nothing.
     """
 
-    def __init__(self, path: str, layer: Layer, grid: Grid, resampling: str) -> None:
+    def __init__(self, path: str, layer: Layer, grid: Grid, resampling: str, overviews: bool) -> None:
         info = describe(path)
         raster = info.require_grid()
-        self._nearest = resampling == "nearest"
+        self._nearest, self._overviews = resampling == "nearest", overviews
         offset = grid.offset_of(raster)
         if offset is not None:
             self._offset = offset
@@ -197,8 +202,8 @@ class _Tile:
         declared = {band.nodata for band in describe(path).bands if band.index in layer.indexes}
         # Along separate axes a wide box is cheap; at points its cost grows with its area.
         cells_wanted = 2 if pixel_map.separable else 1
-        whole = layer.nodata is None or declared == {layer.nodata}
-        return choose_levels(path, layer.indexes, pixel_map.scale, cells_wanted, whole)
+        clean = layer.nodata is None or declared == {layer.nodata}
+        return choose_levels(path, layer.indexes, pixel_map.scale, cells_wanted, self._overviews and clean)
 
     def _read_sampled(self, pixel_map: PixelMap, window: Window, out: Values) -> Mask | None:
         """Samples the file; large windows are halved until what must be read fits the limit, which changes no pixel."""

@@ -42,8 +42,9 @@ def taps(centres: Floats, width: float) -> tuple[Indexes, list[Values]]:
     return start.astype(np.intp), [(weight / width).astype(np.float32) for weight in weights]
 
 
-def sample_axes(values: Values, valid: Mask | None, cols: Floats, rows: Floats,
-                widths: tuple[float, float]) -> tuple[Values, Mask | None]:
+def sample_axes(
+    values: Values, valid: Mask | None, cols: Floats, rows: Floats, widths: tuple[float, float]
+) -> tuple[Values, Mask | None]:
     """Samples at the crossings of columns and rows.
 
     Args:
@@ -65,8 +66,9 @@ def sample_axes(values: Values, valid: Mask | None, cols: Floats, rows: Floats,
     return _normalised(total, weight, inside), inside
 
 
-def sample_points(values: Values, valid: Mask | None, cols: Floats, rows: Floats,
-                  widths: tuple[float, float]) -> tuple[Values, Mask | None]:
+def sample_points(
+    values: Values, valid: Mask | None, cols: Floats, rows: Floats, widths: tuple[float, float]
+) -> tuple[Values, Mask | None]:
     """Samples at points.
 
     Args:
@@ -118,8 +120,11 @@ def _point_taps(cols: Floats, rows: Floats, widths: tuple[float, float], stride:
     col_start, col_weights = taps(cols, widths[0])
     row_start, row_weights = taps(rows, widths[1])
     origin = row_start * stride + col_start
-    return [(origin + (j * stride + i), row_weight * col_weight)
-            for j, row_weight in enumerate(row_weights) for i, col_weight in enumerate(col_weights)]
+    return [
+        (origin + (j * stride + i), row_weight * col_weight)
+        for j, row_weight in enumerate(row_weights)
+        for i, col_weight in enumerate(col_weights)
+    ]
 
 
 def _weighted(plane: Values, targets: list[tuple[Indexes, Values]], renormalise: bool) -> Values:

@@ -206,11 +206,17 @@ def mosaic_grid(grids: Sequence[Grid]) -> Grid:
     height = max(window.bottom for window in windows) - row
     union = finest.crop(Window(col, row, width, height))
     if finest.crs.is_geographic and len(grids) > 1 and union.bounds[2] - union.bounds[0] > 180.0:
-        raise GridError("the tiles lie on both sides of the antimeridian", "they span more than half the Earth",
-                        "run the parts east and west of 180 degrees separately")
+        raise GridError(
+            "the tiles lie on both sides of the antimeridian",
+            "they span more than half the Earth",
+            "run the parts east and west of 180 degrees separately",
+        )
     if max(width, height) > _LARGEST_SIDE:
-        raise GridError("the tiles do not form a mosaic", f"they would span {width} x {height} pixels",
-                        "give only tiles of one scene")
+        raise GridError(
+            "the tiles do not form a mosaic",
+            f"they would span {width} x {height} pixels",
+            "give only tiles of one scene",
+        )
     return union
 
 
@@ -265,8 +271,11 @@ def open_error(name: str, error: Exception) -> SourceError:
         if not os.access(name, os.R_OK):
             return SourceError(f'"{name}" may not be read', "permission denied")
     reason = str(error).replace(name, "the file").strip()
-    return SourceError(f'"{name}" cannot be opened as a raster', reason or type(error).__name__,
-                       "check that it is a complete raster file of a kind GDAL knows")
+    return SourceError(
+        f'"{name}" cannot be opened as a raster',
+        reason or type(error).__name__,
+        "check that it is a complete raster file of a kind GDAL knows",
+    )
 
 
 def _crs(dataset: rasterio.DatasetReader) -> CRS | None:
@@ -316,24 +325,42 @@ def _problem(info: DatasetInfo) -> SourceError | None:
     """Why a dataset cannot be placed on Earth."""
     if not info.bands:
         choices = ", ".join(info.subdatasets[:4]) + (", ..." if len(info.subdatasets) > 4 else "")
-        return SourceError(f'"{info.path}" holds no bands itself', "it is a container",
-                           f"name one of its parts: {choices}" if choices else "name a raster")
+        return SourceError(
+            f'"{info.path}" holds no bands itself',
+            "it is a container",
+            f"name one of its parts: {choices}" if choices else "name a raster",
+        )
     if info.grid is not None:
         return _place_problem(info.path, info.grid)
     if info.gcps:
-        return SourceError(f'"{info.path}" is not georeferenced yet', f"it has {info.gcps} ground control points only",
-                           "warp it first, for example with gdalwarp -tps -t_srs EPSG:32633 in.tif out.tif")
+        return SourceError(
+            f'"{info.path}" is not georeferenced yet',
+            f"it has {info.gcps} ground control points only",
+            "warp it first, for example with gdalwarp -tps -t_srs EPSG:32633 in.tif out.tif",
+        )
     if info.rpcs:
-        return SourceError(f'"{info.path}" is not orthorectified', "it has rational polynomial coefficients only",
-                           "orthorectify it first, for example with gdalwarp -rpc -t_srs EPSG:32633 in.tif out.tif")
+        return SourceError(
+            f'"{info.path}" is not orthorectified',
+            "it has rational polynomial coefficients only",
+            "orthorectify it first, for example with gdalwarp -rpc -t_srs EPSG:32633 in.tif out.tif",
+        )
     if info.crs is None:
-        return SourceError(f'"{info.path}" has no coordinate reference system', "",
-                           "assign the CRS it was made in, for example with gdal_edit.py -a_srs EPSG:32633 FILE")
+        return SourceError(
+            f'"{info.path}" has no coordinate reference system',
+            "",
+            "assign the CRS it was made in, for example with gdal_edit.py -a_srs EPSG:32633 FILE",
+        )
     if not (info.crs.is_geographic or info.crs.is_projected):
-        return SourceError(f'"{info.path}" has a local coordinate system', "it cannot be related to the Earth",
-                           "assign the CRS it was made in")
-    return SourceError(f'"{info.path}" has no position', "its transform is missing or maps all pixels onto a line",
-                       "georeference it first, or put its world file beside it")
+        return SourceError(
+            f'"{info.path}" has a local coordinate system',
+            "it cannot be related to the Earth",
+            "assign the CRS it was made in",
+        )
+    return SourceError(
+        f'"{info.path}" has no position',
+        "its transform is missing or maps all pixels onto a line",
+        "georeference it first, or put its world file beside it",
+    )
 
 
 def _place_problem(path: str, grid: Grid) -> SourceError | None:
@@ -343,11 +370,17 @@ def _place_problem(path: str, grid: Grid) -> SourceError | None:
     left, bottom, right, top = grid.bounds
     width, height = grid.pixel_size
     if bottom < -90.0 - height or top > 90.0 + height:
-        return SourceError(f'"{path}" has impossible latitudes', f"it reaches from {bottom:g} to {top:g} degrees",
-                           "assign the CRS it was really made in")
+        return SourceError(
+            f'"{path}" has impossible latitudes',
+            f"it reaches from {bottom:g} to {top:g} degrees",
+            "assign the CRS it was really made in",
+        )
     if left < -180.0 - width or right > 180.0 + width:
-        return SourceError(f'"{path}" crosses the antimeridian', f"it reaches from {left:g} to {right:g} degrees east",
-                           "cut it at 180 degrees and move the parts to -180 ... 180 degrees")
+        return SourceError(
+            f'"{path}" crosses the antimeridian',
+            f"it reaches from {left:g} to {right:g} degrees east",
+            "cut it at 180 degrees and move the parts to -180 ... 180 degrees",
+        )
     return None
 
 
@@ -359,11 +392,17 @@ def _check_bands(info: DatasetInfo, indexes: Sequence[int], classes: bool) -> No
             raise SourceError(f'"{info.path}" has no band {index}', f"it has {info.count}")
         band = info.bands[index - 1]
         if band.dtype.startswith("complex"):
-            raise SourceError(f'band {index} of "{info.path}" holds complex numbers', "",
-                              "compute intensity or amplitude first, calibrated and terrain-corrected")
+            raise SourceError(
+                f'band {index} of "{info.path}" holds complex numbers',
+                "",
+                "compute intensity or amplitude first, calibrated and terrain-corrected",
+            )
         if band.colour == ColorInterp.palette.name and not classes:
-            raise SourceError(f'band {index} of "{info.path}" is a palette', "its numbers are indexes of colours",
-                              "expand the palette first, for example with gdal_translate -expand rgb in.tif out.tif")
+            raise SourceError(
+                f'band {index} of "{info.path}" is a palette',
+                "its numbers are indexes of colours",
+                "expand the palette first, for example with gdal_translate -expand rgb in.tif out.tif",
+            )
 
 
 def _pixel_area(grid: Grid) -> float:

@@ -129,8 +129,10 @@ class PixelMap:
         cols, rows = np.arange(window.col, window.right), np.arange(window.row, window.bottom)
         col_index, col_share = cols // step - first_col, (cols % step) / step
         row_index, row_share = rows // step - first_row, (rows % step)[:, None] / step
-        return (_interpolate(us, col_index, col_share, row_index, row_share),
-                _interpolate(vs, col_index, col_share, row_index, row_share))
+        return (
+            _interpolate(us, col_index, col_share, row_index, row_share),
+            _interpolate(vs, col_index, col_share, row_index, row_share),
+        )
 
     def _check(self, area: Window) -> None:
         """Refuses a common area in which the raster's coordinates jump."""
@@ -156,16 +158,18 @@ class PixelMap:
         rows = np.linspace(area.row, max(area.row, area.bottom - self._step), _SAMPLES) + half
         middle_cols, middle_rows = np.meshgrid(cols, rows)
         middle = np.stack(self._exact(middle_cols, middle_rows))
-        corners = [np.stack(self._exact(middle_cols + dx, middle_rows + dy))
-                   for dx in (-half, half) for dy in (-half, half)]
+        corners = [
+            np.stack(self._exact(middle_cols + dx, middle_rows + dy)) for dx in (-half, half) for dy in (-half, half)
+        ]
         # When shrinking, what counts is the error in pixels of the grid.
         unit = np.maximum(1.0, np.array(self.scale))[:, None, None]
         difference = np.abs(sum(corners[1:], corners[0]) / 4 - middle) / unit
         return float(np.nanmax(difference)) if np.isfinite(difference).any() else 0.0
 
 
-def _interpolate(lattice: Floats, col_index: NDArray[np.intp], col_share: Floats,
-                 row_index: NDArray[np.intp], row_share: Floats) -> Floats:
+def _interpolate(
+    lattice: Floats, col_index: NDArray[np.intp], col_share: Floats, row_index: NDArray[np.intp], row_share: Floats
+) -> Floats:
     """Values (H, W) between lattice points; elementwise, hence the same bits for every window."""
     left, right = lattice[:, col_index], lattice[:, col_index + 1]
     along = left + (right - left) * col_share
@@ -188,8 +192,14 @@ def _outline(width: int, height: int) -> tuple[Floats, Floats]:
 def _check_points(xs: Floats, ys: Floats, crs: CRS) -> None:
     """Refuses an outline that leaves the CRS's domain or, in degrees, jumps from one side of the Earth to the other."""
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-        raise GridError("a raster cannot be expressed in the CRS it is needed in", "it lies outside its domain",
-                        "choose an output CRS that fits the area")
+        raise GridError(
+            "a raster cannot be expressed in the CRS it is needed in",
+            "it lies outside its domain",
+            "choose an output CRS that fits the area",
+        )
     if crs.is_geographic and float(np.abs(np.diff(xs)).max()) > 180.0:
-        raise GridError("a raster crosses the antimeridian or holds a pole", "longitudes jump by 360 degrees inside it",
-                        "use a projected CRS for all rasters, or cut the scene at 180 degrees and run both parts")
+        raise GridError(
+            "a raster crosses the antimeridian or holds a pole",
+            "longitudes jump by 360 degrees inside it",
+            "use a projected CRS for all rasters, or cut the scene at 180 degrees and run both parts",
+        )

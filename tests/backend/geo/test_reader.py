@@ -1,4 +1,4 @@
-"""Windows of a grid from rasters of other grids: exact where aligned, right where sampled, the same however they are cut."""
+"""Windows of a grid from rasters of other grids: exact where aligned, placed rightly, the same however they are cut."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ from tests.rasters import LEFT, TOP, UTM32, UTM33, WGS84, centres, source_of, ut
 RANDOM = np.random.default_rng(7)
 
 
-def read_all(path: str, grid: Grid, bands: int = 1, resampling: str = "auto", nodata: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_all(
+    path: str, grid: Grid, bands: int = 1, resampling: str = "auto", nodata: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     with StripReader(source_of(path, bands=bands, nodata=nodata), grid, resampling) as reader:
         return reader.read(grid.window)
 
 
 def field(grid: Grid, crs: CRS = UTM33) -> np.ndarray:
-    """Hundredths of easting plus northing in a CRS at a grid's pixel centres: linear there, so bilinear sampling is exact."""
+    """Easting plus northing in a CRS at a grid's pixel centres: linear there, so bilinear sampling is exact."""
     xs, ys = centres(grid)
     if grid.crs != crs:
         flat = transform(grid.crs, crs, xs.ravel(), ys.ravel())
@@ -66,8 +68,10 @@ def test_window_may_reach_over_the_border(tmp_path: Path) -> None:
 def test_layers_are_concatenated_and_valid_where_all_are(tmp_path: Path) -> None:
     first, second = np.full((2, 10, 10), 5, "uint8"), np.full((1, 10, 10), 6, "int16")
     first[1, 2, 3], second[0, 4, 5] = 0, -1
-    paths = [write_raster(tmp_path / "a.tif", first, utm_grid(10, 10), nodata=0),
-             write_raster(tmp_path / "b.tif", second, utm_grid(10, 10), nodata=-1)]
+    paths = [
+        write_raster(tmp_path / "a.tif", first, utm_grid(10, 10), nodata=0),
+        write_raster(tmp_path / "b.tif", second, utm_grid(10, 10), nodata=-1),
+    ]
     source = source_from_layers([Layer((paths[1],), (1,)), Layer((paths[0],), (2, 1))])
     with StripReader(source, utm_grid(10, 10)) as reader:
         values, valid = reader.read(Window(0, 0, 10, 10))
@@ -91,8 +95,12 @@ def _masked_files(folder: Path) -> dict[str, tuple[str, float | None]]:
     files["nan nodata"] = write_raster(folder / "nan2.tif", floats, grid, nodata=np.nan), None
     files["infinite"] = write_raster(folder / "inf.tif", np.where(hole, np.inf, plain).astype("float32"), grid), None
     lowest = np.finfo("float32").min
-    files["lowest"] = write_raster(folder / "lowest.tif", np.where(hole, lowest, plain).astype("float32"), grid,
-                                   nodata=float(lowest)), None
+    files["lowest"] = (
+        write_raster(
+            folder / "lowest.tif", np.where(hole, lowest, plain).astype("float32"), grid, nodata=float(lowest)
+        ),
+        None,
+    )
     wide = np.where(hole, -(2**31), -(2**31) + 1)[None].astype("int32")
     files["int32"] = write_raster(folder / "int32.tif", wide, grid, nodata=-(2**31)), None
     for kind, internal in (("internal mask", "YES"), ("side mask", "NO")):
@@ -139,7 +147,9 @@ def test_half_pixel_offset_is_bilinear(tmp_path: Path) -> None:
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("pixel", "repeat", "block"), [(20.0, 1, 2), (25.0, 2, 5), (15.0, 2, 3), (100.0, 1, 10), (60.0, 1, 6)])
+@pytest.mark.parametrize(
+    ("pixel", "repeat", "block"), [(20.0, 1, 2), (25.0, 2, 5), (15.0, 2, 3), (100.0, 1, 10), (60.0, 1, 6)]
+)
 def test_shrinking_is_the_area_weighted_average(tmp_path: Path, pixel: float, repeat: int, block: int) -> None:
     array = RANDOM.integers(0, 1000, (2, 60, 60)).astype("uint16")
     path = write_raster(tmp_path / "a.tif", array, utm_grid(60, 60))
@@ -170,7 +180,7 @@ def test_nearest_takes_pixels_as_they_are(tmp_path: Path, factor: int) -> None:
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4], Resampling.average)
     shrunk, _ = read_all(path, utm_grid(80 // factor, 80 // factor, 10.0 * factor), resampling="nearest")
-    np.testing.assert_array_equal(shrunk[0], array[0, factor // 2::factor, factor // 2::factor])
+    np.testing.assert_array_equal(shrunk[0], array[0, factor // 2 :: factor, factor // 2 :: factor])
     enlarged, _ = read_all(path, utm_grid(240, 240, 10 / 3), resampling="nearest")
     np.testing.assert_array_equal(enlarged[0], array[0].repeat(3, axis=0).repeat(3, axis=1))
     with pytest.raises(ParameterError):
@@ -184,7 +194,9 @@ def test_south_up_and_rotated_rasters(tmp_path: Path) -> None:
     values, valid = read_all(write_raster(tmp_path / "s.tif", array, south_up), target)
     assert valid.all()
     np.testing.assert_array_equal(values[0], array[0, ::-1])
-    rotated = Grid(UTM33, Affine.translation(LEFT + 200, TOP + 100) @ Affine.rotation(-30) @ Affine.scale(10, -10), 60, 60)
+    rotated = Grid(
+        UTM33, Affine.translation(LEFT + 200, TOP + 100) @ Affine.rotation(-30) @ Affine.scale(10, -10), 60, 60
+    )
     path = write_raster(tmp_path / "r.tif", field(rotated)[None].astype("float32"), rotated)
     values, valid = read_all(path, target)
     assert 0.3 < valid.mean() < 1.0
@@ -229,8 +241,12 @@ def cut_cases(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[StripReade
     array[:, RANDOM.random((300, 300)) < 0.02] = 0
     x, y = (v[0] for v in transform(UTM33, UTM32, [LEFT], [TOP]))
     degrees = Grid(WGS84, Affine(1.1e-4, 0, 15.0, 0, -0.9e-4, 37.947), 300, 300)
-    rasters = [utm_grid(300, 300), Grid(UTM32, Affine(10, 0, x - 100, 0, -10, y + 100), 300, 300), degrees,
-               Grid(UTM33, Affine.translation(LEFT, TOP) @ Affine.rotation(20) @ Affine.scale(10, -10), 300, 300)]
+    rasters = [
+        utm_grid(300, 300),
+        Grid(UTM32, Affine(10, 0, x - 100, 0, -10, y + 100), 300, 300),
+        degrees,
+        Grid(UTM33, Affine.translation(LEFT, TOP) @ Affine.rotation(20) @ Affine.scale(10, -10), 300, 300),
+    ]
     cases = []
     for number, raster in enumerate(rasters):
         path = write_raster(folder / f"{number}.tif", array, raster, nodata=0, tiled=True, blockxsize=64, blockysize=64)
@@ -247,7 +263,9 @@ def cut_cases(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[StripReade
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_result_does_not_depend_on_the_cut(cut_cases: list[tuple[StripReader, np.ndarray, np.ndarray]], data: st.DataObject) -> None:
+def test_result_does_not_depend_on_the_cut(
+    cut_cases: list[tuple[StripReader, np.ndarray, np.ndarray]], data: st.DataObject
+) -> None:
     reader, values, valid = cut_cases[data.draw(st.integers(0, len(cut_cases) - 1))]
     height, width = valid.shape
     col, row = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
@@ -260,7 +278,9 @@ def test_result_does_not_depend_on_the_cut(cut_cases: list[tuple[StripReader, np
 
 def test_constant_stays_constant(tmp_path: Path) -> None:
     x, y = (v[0] for v in transform(UTM33, UTM32, [LEFT], [TOP]))
-    for number, raster in enumerate([utm_grid(200, 200), Grid(UTM32, Affine(10, 0, x - 100, 0, -10, y + 100), 200, 200)]):
+    for number, raster in enumerate(
+        [utm_grid(200, 200), Grid(UTM32, Affine(10, 0, x - 100, 0, -10, y + 100), 200, 200)]
+    ):
         path = write_raster(tmp_path / f"{number}.tif", np.full((1, 200, 200), 0.1, "float32"), raster)
         for pixel in (3.0, 10.0, 17.0, 45.0):
             grid = utm_grid(int(1000 / pixel), int(1000 / pixel), pixel, left=LEFT + 1, top=TOP - 200)
@@ -274,8 +294,10 @@ def test_first_valid_tile_wins_across_zones(tmp_path: Path) -> None:
     first[0, :, 60:] = 0
     x, y = (v[0] for v in transform(UTM33, UTM32, [LEFT + 500], [TOP]))
     second = Grid(UTM32, Affine(10, 0, x - 200, 0, -10, y + 300), 160, 160)
-    paths = (write_raster(tmp_path / "a.tif", first, utm_grid(100, 100), nodata=0),
-             write_raster(tmp_path / "b.tif", np.full((1, 160, 160), 2, "uint8"), second))
+    paths = (
+        write_raster(tmp_path / "a.tif", first, utm_grid(100, 100), nodata=0),
+        write_raster(tmp_path / "b.tif", np.full((1, 160, 160), 2, "uint8"), second),
+    )
     source = source_of(*paths)
     assert source.grid.crs == UTM33 and source.grid.width > 100
     with StripReader(source, utm_grid(100, 100)) as reader:
@@ -293,7 +315,7 @@ def test_aligned_mosaic_has_no_seams_and_many_files_stay_closed(tmp_path: Path) 
     for number in range(100):
         row, col = number // 10 * 10, number % 10 * 10
         grid = utm_grid(100, 100).crop(Window(col, row, 10, 10))
-        paths.append(write_raster(tmp_path / f"{number}.tif", array[:, row:row + 10, col:col + 10], grid))
+        paths.append(write_raster(tmp_path / f"{number}.tif", array[:, row : row + 10, col : col + 10], grid))
     source = source_of(*paths)
     assert source.grid == utm_grid(100, 100)
     with StripReader(source, source.grid) as reader:
@@ -318,8 +340,19 @@ def test_overviews_are_used_when_shrinking(tmp_path: Path) -> None:
 def test_memory_stays_bounded_without_overviews(tmp_path: Path) -> None:
     side = 8192
     path = str(tmp_path / "sparse.tif")
-    with rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=1, dtype="uint8", crs=UTM33, tiled=True,
-                       transform=utm_grid(1, 1, 0.5).transform, sparse_ok=True):
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        width=side,
+        height=side,
+        count=1,
+        dtype="uint8",
+        crs=UTM33,
+        tiled=True,
+        transform=utm_grid(1, 1, 0.5).transform,
+        sparse_ok=True,
+    ):
         pass
     grid = utm_grid(64, 64, 64)
     with StripReader(source_of(path), grid) as reader:
@@ -340,7 +373,9 @@ def test_antimeridian_and_poles_are_refused(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "polar.tif", np.ones((1, 200, 200), "uint8"), polar)
     with pytest.raises(GridError, match="pole"):
         StripReader(source_of(path), Grid(WGS84, Affine(0.1, 0, -180, 0, -0.1, 90), 3600, 1800))
-    world = write_raster(tmp_path / "world.tif", np.ones((1, 180, 360), "uint8"), Grid(WGS84, Affine(1, 0, -180, 0, -1, 90), 360, 180))
+    world = write_raster(
+        tmp_path / "world.tif", np.ones((1, 180, 360), "uint8"), Grid(WGS84, Affine(1, 0, -180, 0, -1, 90), 360, 180)
+    )
     with pytest.raises(GridError):
         StripReader(source_of(world), polar)
     assert read_all(path, polar)[1].all()

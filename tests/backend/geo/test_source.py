@@ -42,8 +42,13 @@ def test_missing_empty_folder_and_garbage_are_told_apart(tmp_path: Path) -> None
     (tmp_path / "text.tif").write_text("not a raster")
     whole = Path(write_raster(tmp_path / "whole.tif", np.ones((1, 64, 64), "uint8"), utm_grid(64, 64))).read_bytes()
     (tmp_path / "cut.tif").write_bytes(whole[:60])
-    cases = {"missing.tif": "does not exist", "empty.tif": "is empty", "text.tif": "cannot be opened",
-             "cut.tif": "cannot be opened", ".": "is a folder"}
+    cases = {
+        "missing.tif": "does not exist",
+        "empty.tif": "is empty",
+        "text.tif": "cannot be opened",
+        "cut.tif": "cannot be opened",
+        ".": "is a folder",
+    }
     for name, words in cases.items():
         with pytest.raises(SourceError, match=words):
             describe(tmp_path / name)
@@ -61,9 +66,24 @@ def _ground_control(path: Path) -> str:
 
 def _rational_polynomials(path: Path) -> str:
     coefficients = [1.0] + [0.0] * 19
-    rpcs = RPC(height_off=0, height_scale=1, lat_off=40, lat_scale=1, line_den_coeff=coefficients,
-               line_num_coeff=coefficients, line_off=4, line_scale=4, long_off=10, long_scale=1,
-               samp_den_coeff=coefficients, samp_num_coeff=coefficients, samp_off=4, samp_scale=4, err_bias=0, err_rand=0)
+    rpcs = RPC(
+        height_off=0,
+        height_scale=1,
+        lat_off=40,
+        lat_scale=1,
+        line_den_coeff=coefficients,
+        line_num_coeff=coefficients,
+        line_off=4,
+        line_scale=4,
+        long_off=10,
+        long_scale=1,
+        samp_den_coeff=coefficients,
+        samp_num_coeff=coefficients,
+        samp_off=4,
+        samp_scale=4,
+        err_bias=0,
+        err_rand=0,
+    )
     with rasterio.open(path, "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8") as dataset:
         dataset.rpcs = rpcs
         dataset.write(ONES)
@@ -115,7 +135,10 @@ def test_mosaic_covers_all_tiles() -> None:
     other_zone = Grid(UTM32, Affine(10, 0, 1_030_000, 0, -10, TOP), 8, 8)
     union = mosaic_grid([utm_grid(8, 8), other_zone])
     assert union.crs == utm_grid(8, 8).crs and union.width > 8
-    east, west = Grid(WGS84, Affine(0.1, 0, 179, 0, -0.1, 10), 8, 8), Grid(WGS84, Affine(0.1, 0, -180, 0, -0.1, 10), 8, 8)
+    east, west = (
+        Grid(WGS84, Affine(0.1, 0, 179, 0, -0.1, 10), 8, 8),
+        Grid(WGS84, Affine(0.1, 0, -180, 0, -0.1, 10), 8, 8),
+    )
     with pytest.raises(GridError, match="antimeridian"):
         mosaic_grid([east, west])
 
@@ -149,4 +172,7 @@ def test_every_raster_of_the_kit_is_usable_or_refused(kit: Path) -> None:
         if name.endswith(".nc"):
             assert "container" in sentence
         elif "NETCDF:" not in name:
-            assert any(part in name for part in expected) and "no coordinate reference system" in sentence, (name, sentence)
+            assert any(part in name for part in expected) and "no coordinate reference system" in sentence, (
+                name,
+                sentence,
+            )
