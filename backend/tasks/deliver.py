@@ -14,7 +14,6 @@ from rasterio.windows import Window as RasterioWindow
 from backend.geo.cog import write_cog
 from backend.geo.grid import Grid, Window
 from backend.geo.sieve import pixels_of_area, sieve
-from backend.geo.stac import stac_item
 from backend.geo.vector import Polygoniser
 from backend.protocol.errors import OutputError
 from backend.scene.chunks import ChunkStore
@@ -123,7 +122,6 @@ def _describe(setup: Setup, folder: RunFolder, found: dict[str, Any]) -> None:
     run_file, item_file = stem.with_name(stem.name + ".run.json"), stem.with_name(stem.name + ".stac.json")
     try:
         write_json(run_file, description)
-        write_json(item_file, _stac(setup, description, run_file))
     except OSError as error:
         raise OutputError(f'"{run_file}" cannot be written', error.strerror or str(error)) from error
     found["run"], found["stac"] = str(run_file), str(item_file)

@@ -35,15 +35,17 @@ class Place:
         area: wanted part of it.
         result: grid of the result; None when it is `scene` cut to `area`.
         note: what the user should know about it, "" for nothing.
+        limits: areas of interest; a pixel is wanted when it lies in all of them.
     """
 
     scene: Grid
     area: Window
     result: Grid | None
     note: str = ""
+    limits: tuple[Area, ...] = ()
 
 
-def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> tuple[Place, Area | None]:
+def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> Place:
     """Grid, area and result grid of a job.
 
     Raises:
@@ -52,19 +54,17 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> t
     main = inputs[0]
     wanted = _wanted_grid(main, grid)
     scene, note = _scene_grid(main, wanted, grid)
-    polygons = Area.from_file(area.aoi, scene) if area.aoi else None
+    areas = _areas(area, scene)
     window = _overlap(scene, inputs)
-    if polygons is not None:
-        window = window.intersect(polygons.window)
-    if area.extent is not None:
-        window = window.intersect(_extent_window(scene, area))
+    for limit in areas:
+        window = window.intersect(limit.window)
     if window.empty:
         raise GridError("there is nothing to compute", "the area of interest and the rasters do not overlap",
                         "choose an area inside the rasters")
     result = None
     if scene.crs != wanted.crs or scene.pixel_size != wanted.pixel_size:
         result = wanted.crop(wanted.window_of_bounds(scene.crop(window).bounds, scene.crs))
-    return Place(scene, window, result, note), polygons
+    return Place(scene, window, result, note, areas)
 
 
 def _wanted_grid(main: SlotInput, spec: GridSpec) -> Grid:
@@ -147,14 +147,15 @@ def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
     return window
 
 
-def _extent_window(scene: Grid, area: AreaSpec) -> Window:
-    assert area.extent is not None
-    left, bottom, right, top = area.extent
-    if not all(map(math.isfinite, area.extent)) or left >= right or bottom >= top:
-        raise ParameterError("the extent is empty", f"it is {area.extent}", "write it as XMIN,YMIN,XMAX,YMAX")
-    if area.extent_crs is None:
-        raise ParameterError("the extent has no CRS", "", "add --extent-crs, as in --extent-crs EPSG:4326")
-    return scene.window_of_bounds(area.extent, parse_crs(area.extent_crs))
+def _areas(area: AreaSpec, scene: Grid) -> tuple[Area, ...]:
+    found = []
+    if area.aoi is not None:
+        found.append(Area.from_file(area.aoi, scene))
+    if area.extent is not None:
+        if area.extent_crs is None:
+            raise ParameterError("the extent has no CRS", "", "add --extent-crs, as in --extent-crs EPSG:4326")
+        found.append(Area.from_extent(area.extent, parse_crs(area.extent_crs), scene))
+    return tuple(found)
 
 
 class AreaFilter:
@@ -188,17 +189,17 @@ class MaskFilter:
 
 
 @contextmanager
-def open_filters(scene: Grid, polygons: Area | None, mask: MaskSpec | None) -> Iterator[tuple[Filter, ...]]:
+def open_filters(place: Place, mask: MaskSpec | None) -> Iterator[tuple[Filter, ...]]:
     """What limits the wanted pixels; the mask raster is closed when the block is left.
 
     Raises:
         SourceError, GridError: when the mask raster cannot be used.
     """
-    filters: list[Filter] = [AreaFilter(polygons)] if polygons is not None else []
+    filters: tuple[Filter, ...] = tuple(AreaFilter(area) for area in place.limits)
     if mask is None:
-        yield tuple(filters)
+        yield filters
         return
-    with MaskReader(mask.path, scene, mask.values) as reader:
+    with MaskReader(mask.path, place.scene, mask.values) as reader:
         yield (*filters, MaskFilter(reader))
 
 
@@ -208,11 +209,11 @@ def describe_place(place: Place, area: AreaSpec, mask: MaskSpec | None) -> dict[
     found: dict[str, Any] = {
         "grid": place.scene.to_dict(),
         "area": [window.col, window.row, window.width, window.height],
+        "extent": [*area.extent, area.extent_crs] if area.extent else None,
         "result grid": place.result.to_dict() if place.result else None,
-        "polygons": None, "mask": None,
+        "polygons": file_digest(area.aoi) if area.aoi else None,
+        "mask": None,
     }
-    if area.aoi:
-        found["polygons"] = file_digest(area.aoi)
     if mask is not None:
         source = source_from_layers([Layer((mask.path,), (1,))], classes=True)
         found["mask"] = {"files": fingerprint(source), "values": list(mask.values)}

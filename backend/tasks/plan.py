@@ -23,7 +23,7 @@ def plan(job: SegmentJob) -> dict[str, Any]:
         InputError: as the job itself would.
     """
     with gdal_environment(), set_up(job) as setup:
-        with open_filters(setup.place.scene, setup.polygons, None) as filters:
+        with open_filters(setup.place, None) as filters:
             windows = windows_touched(setup.plan, filters)
         seconds = measure(setup.model) * windows * OVERHEAD
         grid = setup.place.result or setup.plan.output_grid

@@ -52,7 +52,7 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
         return _result(setup, {"classes": [str(path) for path in targets]}, started)
     for warning in setup.warnings():
         context.warn(warning)
-    with open_filters(setup.place.scene, setup.polygons, job.mask) as filters:
+    with open_filters(setup.place, job.mask) as filters:
         folder = open_run(setup.output, setup.describe(), job.if_exists)
         with _clean_up_if_empty(folder):
             store = ChunkStore(folder.path, folder.run_id, setup.plan, _layers(setup))

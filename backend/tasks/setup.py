@@ -13,7 +13,6 @@ import numpy as np
 import rasterio
 
 from backend import __version__
-from backend.geo.area import Area
 from backend.manifest.load import load
 from backend.manifest.package import Package
 from backend.protocol.errors import ParameterError
@@ -40,7 +39,6 @@ class Setup:
         model: open sessions.
         inputs: the model's inputs.
         place: where it works.
-        polygons: area of interest, None for none.
         plan: the cut of the scene.
         heads: what is written.
         memory: what decides the run's memory.
@@ -51,7 +49,6 @@ class Setup:
     model: Model
     inputs: tuple[SlotInput, ...]
     place: Place
-    polygons: Area | None
     plan: Plan
     heads: tuple[HeadFiles, ...]
     memory: MemoryModel
@@ -104,11 +101,11 @@ def set_up(job: SegmentJob) -> Iterator[Setup]:
     with open_model(packages, job.compute, _earlier_choice(job, output)) as model:
         heads = head_files(job, _writers(model), model.outputs)
         inputs = match_inputs(job.inputs, _writers(model), model.inputs)
-        place, polygons = find_place(inputs, job.grid, job.area)
+        place = find_place(inputs, job.grid, job.area)
         memory = _memory(model, inputs, heads)
         plan = make_plan(place.scene, place.area, model.tiling.window, _wanted_stride(job, model),
                          memory.swath_width(job.compute.memory, SWATH_WIDTH))
-        yield Setup(job, output, model, inputs, place, polygons, plan, heads, memory)
+        yield Setup(job, output, model, inputs, place, plan, heads, memory)
 
 
 def _check_numbers(job: SegmentJob) -> None:

@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from backend.geo.env import gdal_environment
 from backend.geo.writer import overview_factors
+from backend.manifest.package import Step
 from backend.protocol.jobs import AreaSpec, ComputeSpec, InputSpec, SegmentJob
 from backend.scene.plan import Axis
 from backend.tasks.context import Context
@@ -35,8 +37,8 @@ from backend.tasks.setup import Setup, set_up
 from tests.packages import conv_package
 
 BANDS, CLASSES, OVERLAP = 4, 5, 0.15
-COG = {"COMPRESS": "DEFLATE", "LEVEL": "1", "BLOCKSIZE": "512", "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER",
-       "OVERVIEWS": "IGNORE_EXISTING", "OVERVIEW_RESAMPLING": "MODE"}
+COG = {"COMPRESS": "DEFLATE", "BLOCKSIZE": "512", "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER",
+       "PREDICTOR": "NO", "OVERVIEWS": "IGNORE_EXISTING", "OVERVIEW_RESAMPLING": "MODE"}
 
 
 def make_scene(path: Path, size: int) -> None:
@@ -91,8 +93,7 @@ def compare(size: int, repeats: int, window: int, folder: Path) -> dict[str, Any
     """Alternating times of both ways for one scene size."""
     scene, output = folder / f"scene-{size}.tif", folder / "ours.tif"
     make_scene(scene, size)
-    package = conv_package(folder / "net", CLASSES, BANDS, window, margin=0,
-                           slot={"unit": "reflectance", "bands": None} if False else None)
+    package = conv_package(folder / "net", CLASSES, BANDS, window, margin=0, slot={"steps": (Step("scale", factor=(1e-4,), offset=(0.0,)),)})
     job = SegmentJob((InputSpec("ms", (str(scene),), bands=tuple(f"B{k + 1}" for k in range(BANDS))),), (str(package.root),),
                      str(output), overlap=OVERLAP, if_exists="overwrite", compute=ComputeSpec("cpu", "fp32", "onnxruntime"))
     times: dict[str, list[float]] = {"baseline": [], "ours": []}
@@ -117,8 +118,6 @@ def area_cost(job: SegmentJob, scene: Path, size: int, full: float, folder: Path
     area = folder / "area.geojson"
     area.write_text(json.dumps({"type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "EPSG:32631"}},
                                 "features": [{"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(polygon)}]}))
-    from dataclasses import replace
-
     with gdal_environment(), set_up(replace(job, area=AreaSpec(aoi=str(area)))) as setup:
         seconds = ours(setup)
     return {"area_2_percent_seconds": round(seconds, 2), "area_2_percent_share": round(seconds / full, 3)}
