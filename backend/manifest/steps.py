@@ -1,12 +1,10 @@
-"""The closed list of normalisation steps: what each needs, and what it does to physical values."""
+"""The closed list of normalisation steps and what each needs; `backend.scene.normalise` carries them out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backend.manifest.package import Step
 from backend.protocol.errors import PackageError
@@ -20,9 +18,6 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "log1p": (),  # ln(1 + max(x, 0))
     "db": ("floor",),  # 10 log10(max(x, floor)), floor > 0
 }
-
-Array = NDArray[np.float32]
-_Operation = Callable[[Array], None]
 
 
 def parameters(step: Step) -> dict[str, tuple[float, ...]]:
@@ -61,84 +56,3 @@ def _check_values(step: Step) -> None:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "none"
-
-
-@dataclass(frozen=True)
-class _Linear:
-    """x * factor + offset with one or per-band values in float64; chains of linear steps become one."""
-
-    factor: NDArray[np.float64]
-    offset: NDArray[np.float64]
-
-    def then(self, other: _Linear) -> _Linear:
-        return replace(self, factor=self.factor * other.factor, offset=self.offset * other.factor + other.offset)
-
-
-def _linear(step: Step) -> _Linear | None:
-    values = {name: np.asarray(value, dtype=np.float64) for name, value in parameters(step).items()}
-    if step.op == "rescale":
-        factor = 1.0 / (values["maximum"] - values["minimum"])
-        return _Linear(factor, -values["minimum"] * factor)
-    if step.op == "standardise":
-        return _Linear(1.0 / values["std"], -values["mean"] / values["std"])
-    if step.op == "scale":
-        return _Linear(values["factor"], values["offset"])
-    return None
-
-
-def _per_band(values: Sequence[float] | NDArray[np.float64]) -> Array:
-    return np.asarray(values, dtype=np.float32).reshape(-1, 1, 1)
-
-
-def _operation(step: Step) -> _Operation:
-    """In-place function of a step that is not linear."""
-    low, high, floor = _per_band(step.minimum), _per_band(step.maximum), _per_band(step.floor)
-
-    def clip(x: Array) -> None:
-        np.clip(x, low, high, out=x)
-
-    def log1p(x: Array) -> None:
-        np.maximum(x, np.float32(0), out=x)
-        np.log1p(x, out=x)
-
-    def decibel(x: Array) -> None:
-        np.maximum(x, floor, out=x)
-        np.log10(x, out=x)
-        np.multiply(x, np.float32(10), out=x)
-
-    return {"clip": clip, "log1p": log1p, "db": decibel}[step.op]
-
-
-def _apply_linear(linear: _Linear) -> _Operation:
-    factor, offset = _per_band(linear.factor), _per_band(linear.offset)
-
-    def multiply_add(x: Array) -> None:
-        np.multiply(x, factor, out=x)
-        np.add(x, offset, out=x)
-
-    return multiply_add
-
-
-class Normaliser:
-    """The steps of one input, prepared once: adjoining linear steps are merged into one multiplication and addition."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._operations: list[_Operation] = []
-        pending: _Linear | None = None
-        for step in steps:
-            linear = _linear(step)
-            if linear is not None:
-                pending = pending.then(linear) if pending is not None else linear
-                continue
-            if pending is not None:
-                self._operations.append(_apply_linear(pending))
-                pending = None
-            self._operations.append(_operation(step))
-        if pending is not None:
-            self._operations.append(_apply_linear(pending))
-
-    def __call__(self, values: Array) -> Array:
-        """Normalise (..., C, H, W) float32 physical values in place; returns the same array."""
-        for operation in self._operations:
-            operation(values)
-        return values
