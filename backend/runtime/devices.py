@@ -11,6 +11,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ class DeviceInfo:
 def installed(module: str) -> bool:
     """Whether a module can be imported; it is not imported."""
     return find_spec(module) is not None
+
+
+def runtime_version(runtime: str) -> str:
+    """The installed version; "" where it is absent or distributed under another name, such as onnxruntime-gpu."""
+    try:
+        return version(runtime)
+    except PackageNotFoundError:
+        return ""
 
 
 def cpu_threads() -> int:

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from backend.protocol.errors import PackageError
 from backend.protocol.jobs import ComputeSpec
 from backend.runtime.assembly import Assembly
 from backend.runtime.choice import Choice, candidates
-from backend.runtime.devices import cpu_threads, cpu_title, installed
+from backend.runtime.devices import cpu_threads, cpu_title, runtime_version
 from backend.runtime.verify import Check, check_variant
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ def _accurate(assembly: Assembly, found: list[Choice]) -> list[Choice]:
 
 def _key(assembly: Assembly, compute: ComputeSpec, found: list[Choice]) -> str:
     """What the answer depends on: packages, request, machine, versions of the runtimes."""
-    runtimes = {name: version(name) for name in ("onnxruntime", "torch") if installed(name)}
+    runtimes = {name: runtime_version(name) for name in ("onnxruntime", "torch")}
     machine = [cpu_title(), cpu_threads(), [choice.to_dict() for choice in found]]
     digests = [package.digest for package in assembly.packages]
     request = [compute.device, compute.precision, compute.runtime, compute.batch]
