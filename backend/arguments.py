@@ -10,7 +10,16 @@ from typing import Any, NoReturn
 
 from backend import __version__
 from backend.protocol.errors import ParameterError
-from backend.protocol.jobs import MODALITIES, AreaSpec, ComputeSpec, GridSpec, InputSpec, InstallJob, MaskSpec, SegmentJob
+from backend.protocol.jobs import (
+    MODALITIES,
+    AreaSpec,
+    ComputeSpec,
+    GridSpec,
+    InputSpec,
+    InstallJob,
+    MaskSpec,
+    SegmentJob,
+)
 
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -62,7 +71,9 @@ def _with_extent_joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("earthprism", description="Maps from rasters of any sensor with foundation models, on this machine.")
+    parser = _Parser(
+        "earthprism", description="Maps from rasters of any sensor with foundation models, on this machine."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     inspect = commands.add_parser("inspect", help="what a raster is: grid, bands, sensor, units, dates, problems")
@@ -79,9 +90,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, help_text, takes in (("list", "all packages", None), ("describe", "one package", "NAME"),
-                                   ("verify", "check digests and golden outputs", "NAME"),
-                                   ("install", "take a folder, zip or URL", "PATH|URL"), ("remove", "delete a package", "NAME")):
+    for name, help_text, takes in (
+        ("list", "all packages", None),
+        ("describe", "one package", "NAME"),
+        ("verify", "check digests and golden outputs", "NAME"),
+        ("install", "take a folder, zip or URL", "PATH|URL"),
+        ("remove", "delete a package", "NAME"),
+    ):
         action = actions.add_parser(name, help=help_text)
         if takes:
             action.add_argument("name", metavar=takes)
@@ -90,18 +105,31 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 def _add_scene(parser: argparse.ArgumentParser) -> None:
     inputs = parser.add_argument_group(
-        "inputs", "PATH may be followed by ::sensor=NAME;date=YYYY-MM-DD;bands=B4/B3/B2;unit=db;offset=-1000;scale=0.0001;nodata=0. "
-        "Repeat an option for a time series; join the tiles of a mosaic or the files of the bands as in a.tif|b.tif.")
-    for modality, title in (("hr", "high-resolution optical"), ("ms", "multispectral"), ("sar", "SAR"), ("raster", "any other sensor")):
+        "inputs",
+        "PATH may be followed by ::sensor=NAME;date=YYYY-MM-DD;bands=B4/B3/B2;unit=db;offset=-1000;scale=0.0001;"
+        "nodata=0. Repeat an option for a time series; join the tiles of a mosaic or the files of the bands as in a.tif|b.tif.",
+    )
+    for modality, title in (
+        ("hr", "high-resolution optical"),
+        ("ms", "multispectral"),
+        ("sar", "SAR"),
+        ("raster", "any other sensor"),
+    ):
         inputs.add_argument(f"--{modality}", action="append", default=[], metavar="PATH", help=title)
-    parser.add_argument("--model", action="append", default=[], metavar="NAME", help="package; repeat for heads of one encoder")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="NAME", help="package; repeat for heads of one encoder"
+    )
     outputs = parser.add_argument_group("outputs")
     outputs.add_argument("--output", required=True, metavar="OUT.tif", help="class raster")
     outputs.add_argument("--confidence", metavar="CONF.tif", help="probability of the class that was chosen")
     outputs.add_argument("--probabilities", metavar="PROB.tif", help="probability of every class")
     outputs.add_argument("--polygons", metavar="OUT.gpkg", help="class polygons")
-    outputs.add_argument("--min-area", type=float, default=0.0, metavar="M2", help="minimum mapping unit in square metres")
-    outputs.add_argument("--simplify", type=float, default=0.0, metavar="PX", help="simplify polygon outlines, in pixels")
+    outputs.add_argument(
+        "--min-area", type=float, default=0.0, metavar="M2", help="minimum mapping unit in square metres"
+    )
+    outputs.add_argument(
+        "--simplify", type=float, default=0.0, metavar="PX", help="simplify polygon outlines, in pixels"
+    )
     exists = outputs.add_mutually_exclusive_group()
     exists.add_argument("--resume", action="store_true", help="continue an unfinished run")
     exists.add_argument("--overwrite", action="store_true", help="start again")
@@ -120,7 +148,9 @@ def _add_scene(parser: argparse.ArgumentParser) -> None:
     compute.add_argument("--runtime", default="auto", choices=("auto", "onnxruntime", "torch"))
     compute.add_argument("--memory", default="2GB", metavar="SIZE", help="budget of the whole process")
     compute.add_argument("--batch", type=int, default=0, metavar="N", help="windows per call; 0 chooses")
-    compute.add_argument("--overlap", type=float, metavar="SHARE", help="overlap of neighbouring windows; default: the model's")
+    compute.add_argument(
+        "--overlap", type=float, metavar="SHARE", help="overlap of neighbouring windows; default: the model's"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
 
 
@@ -134,7 +164,7 @@ def _models(found: argparse.Namespace) -> Arguments:
 def segment_job(found: argparse.Namespace) -> SegmentJob:
     """The job behind the options of `segment` and `plan segment`."""
     inputs = tuple(parse_input(modality, text) for modality in MODALITIES for text in getattr(found, modality))
-    extent = _numbers(found.extent, "--extent", 4) if found.extent is not None else None
+    extent = None if found.extent is None else parse_extent(found.extent)
     if found.mask_values is not None and found.mask is None:
         raise ParameterError("--mask-values needs --mask")
     mask = None
@@ -142,12 +172,19 @@ def segment_job(found: argparse.Namespace) -> SegmentJob:
         values = _integers(found.mask_values) if found.mask_values is not None else ()
         mask = MaskSpec(found.mask, values)
     return SegmentJob(
-        inputs=inputs, models=tuple(found.model), output=found.output, confidence=found.confidence,
-        probabilities=found.probabilities, polygons=found.polygons,
-        area=AreaSpec(found.aoi, extent and (extent[0], extent[1], extent[2], extent[3]), found.extent_crs), mask=mask,
+        inputs=inputs,
+        models=tuple(found.model),
+        output=found.output,
+        confidence=found.confidence,
+        probabilities=found.probabilities,
+        polygons=found.polygons,
+        area=AreaSpec(found.aoi, extent, found.extent_crs),
+        mask=mask,
         grid=GridSpec(found.grid, found.crs, found.resolution),
         compute=ComputeSpec(found.device, found.precision, found.runtime, parse_size(found.memory), found.batch),
-        min_area=found.min_area, simplify=found.simplify, overlap=found.overlap,
+        min_area=found.min_area,
+        simplify=found.simplify,
+        overlap=found.overlap,
         if_exists="resume" if found.resume else "overwrite" if found.overwrite else "refuse",
     )
 
@@ -163,7 +200,9 @@ def parse_input(modality: str, text: str) -> InputSpec:
     for option in filter(None, options.split(";")):
         key, equals, value = option.partition("=")
         if not equals or not value.strip():
-            raise ParameterError(f'"{option}" in --{modality} {path} is no option', "", "write it as in ::date=2024-05-01")
+            raise ParameterError(
+                f'"{option}" in --{modality} {path} is no option', "", "write it as in ::date=2024-05-01"
+            )
         spec = _with_option(spec, key.strip(), value.strip())
     return spec
 
@@ -188,7 +227,9 @@ def _with_option(spec: InputSpec, key: str, value: str) -> InputSpec:
             return replace(spec, nodata=_number(value, key))
         case "role":
             return replace(spec, role=value)
-    raise ParameterError(f'"{key}" is no option of an input', "there are sensor, date, bands, unit, offset, scale, nodata, role")
+    raise ParameterError(
+        f'"{key}" is no option of an input', "there are sensor, date, bands, unit, offset, scale, nodata, role"
+    )
 
 
 def parse_size(text: str) -> int:
@@ -218,11 +259,16 @@ def _number(text: str, name: str) -> float:
     return value
 
 
-def _numbers(text: str, name: str, count: int) -> tuple[float, ...]:
-    parts = text.split(",")
-    if len(parts) != count:
-        raise ParameterError(f"{name} needs {count} numbers", f"it has {len(parts)}", "separate them by commas")
-    return tuple(_number(part, name) for part in parts)
+def parse_extent(text: str) -> tuple[float, float, float, float]:
+    """Four numbers from "XMIN,YMIN,XMAX,YMAX".
+
+    Raises:
+        ParameterError: when there are not four.
+    """
+    parts = [_number(part, "--extent") for part in text.split(",")]
+    if len(parts) != 4:
+        raise ParameterError("--extent needs four numbers", f"it has {len(parts)}", "write it as XMIN,YMIN,XMAX,YMAX")
+    return parts[0], parts[1], parts[2], parts[3]
 
 
 def _integers(text: str) -> tuple[int, ...]:

@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> int:
     except Exception:
         log.exception("unexpected error")
         where = f"the log {log_file} has the details" if log_file else ""
-        return _failed(InternalError("something went wrong inside EarthPrism", where, "please report it with that log"), wants_json)
+        return _failed(
+            InternalError("something went wrong inside EarthPrism", where, "please report it with that log"), wants_json
+        )
 
 
 def _perform(asked: Arguments, context: Context) -> Any:
@@ -165,4 +167,10 @@ class _Screen:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min"
+        if minutes >= 60
+        else f"{minutes}:{rest:02d} min"
+        if minutes
+        else f"{rest} s"
+    )

@@ -24,8 +24,10 @@ def _segment(result: dict[str, Any]) -> Iterator[str]:
         for name in names if isinstance(names, list) else [names]:
             yield f"{kind.replace('_', ' '):<14} {name}"
     compute = result["compute"]
-    yield (f"{result['windows']} windows in {result['seconds']} s on {compute['device']} "
-           f"({compute['runtime']}, {compute['precision']})")
+    yield (
+        f"{result['windows']} windows in {result['seconds']} s on {compute['device']} "
+        f"({compute['runtime']}, {compute['precision']})"
+    )
 
 
 def _plan(result: dict[str, Any]) -> Iterator[str]:

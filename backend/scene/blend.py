@@ -35,7 +35,9 @@ class SwathBlender:
             # No other window reaches the middle of this one: nothing is there to add to.
             target[:, rows, cols] = scores[:, rows, cols]
             for edge in _around(rows, cols, self._plan.window):
-                target[:, edge[0], edge[1]] += scores[:, edge[0], edge[1]] * (row_weights[edge[0]] * col_weights[edge[1]])
+                target[:, edge[0], edge[1]] += scores[:, edge[0], edge[1]] * (
+                    row_weights[edge[0]] * col_weights[edge[1]]
+                )
         else:
             target += scores * (row_weights * col_weights)
 
@@ -62,6 +64,10 @@ def _run_of_ones(weights: np.ndarray) -> slice:
 def _around(rows: slice, cols: slice, window: int) -> list[tuple[slice, slice]]:
     """The frame around a block of a window, as four rectangles."""
     whole = slice(0, window)
-    frame = [(slice(0, rows.start), whole), (slice(rows.stop, window), whole),
-             (rows, slice(0, cols.start)), (rows, slice(cols.stop, window))]
+    frame = [
+        (slice(0, rows.start), whole),
+        (slice(rows.stop, window), whole),
+        (rows, slice(0, cols.start)),
+        (rows, slice(cols.stop, window)),
+    ]
     return [(r, c) for r, c in frame if r.stop > r.start and c.stop > c.start]

@@ -124,8 +124,11 @@ class ChunkStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f'the folder "{folder.parent}" cannot be written', error.strerror or str(error),
-                              "choose another place for the output") from error
+            raise OutputError(
+                f'the folder "{folder.parent}" cannot be written',
+                error.strerror or str(error),
+                "choose another place for the output",
+            ) from error
 
 
 def _place(window: Window) -> str:
@@ -139,5 +142,8 @@ def _write_array(path: Path, array: np.ndarray) -> None:
             np.save(file, array, allow_pickle=False)
         os.replace(part, path)
     except OSError as error:
-        raise OutputError(f'"{path.name}" cannot be written', error.strerror or str(error),
-                          "free some space on the disk and resume the run") from error
+        raise OutputError(
+            f'"{path.name}" cannot be written',
+            error.strerror or str(error),
+            "free some space on the disk and resume the run",
+        ) from error

@@ -54,8 +54,13 @@ class FinishedChunk:
 CarrySource = Callable[[Chunk, int], list[np.ndarray | None]]
 
 
-def finish(scored: Iterable[Scored], plan: Plan, heads: tuple[HeadOutput, ...], carry_into: CarrySource,
-           strip_done: Callable[[Scored], None]) -> Iterator[FinishedChunk]:
+def finish(
+    scored: Iterable[Scored],
+    plan: Plan,
+    heads: tuple[HeadOutput, ...],
+    carry_into: CarrySource,
+    strip_done: Callable[[Scored], None],
+) -> Iterator[FinishedChunk]:
     """Blend scored windows and yield every chunk of every segment as soon as it is complete.
 
     Args:
@@ -104,7 +109,9 @@ class _SegmentFinisher:
         if chunk is None:  # above the first chunk: only needed for the windows that reach down
             return None
         if self._building is None:
-            self._building = _Building(self._plan, self.segment, chunk, self._heads, self._carry_into(chunk, len(self._heads)))
+            self._building = _Building(
+                self._plan, self.segment, chunk, self._heads, self._carry_into(chunk, len(self._heads))
+            )
         self._building.add(top, blocks, wanted)
         if strip != chunk.strips[-1]:
             return None
@@ -115,8 +122,14 @@ class _SegmentFinisher:
 class _Building:
     """A chunk whose rows are coming in."""
 
-    def __init__(self, plan: Plan, segment: Segment, chunk: Chunk, heads: tuple[HeadOutput, ...],
-                 carry_in: list[np.ndarray | None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        segment: Segment,
+        chunk: Chunk,
+        heads: tuple[HeadOutput, ...],
+        carry_in: list[np.ndarray | None],
+    ) -> None:
         self._swath, self._chunk, self._heads, self._carry_in = segment.swath, chunk, heads, carry_in
         self._reach = max(min(segment.swath.reach, plan.area.right), segment.swath.right)
         self._rows: list[dict[str, np.ndarray]] = []

@@ -36,7 +36,14 @@ class MemoryModel:
         windows = self.batch * self.window**2 * FLOAT_BYTES
         blending = 3 * strip * self.channels
         waiting = 4 * windows * self.channels
-        return BASE_BYTES + self.model_bytes + STRIP_COPIES * strip * self.bands + 2 * windows * self.bands + blending + waiting
+        return (
+            BASE_BYTES
+            + self.model_bytes
+            + STRIP_COPIES * strip * self.bands
+            + 2 * windows * self.bands
+            + blending
+            + waiting
+        )
 
     def swath_width(self, budget: int, widest: int) -> int:
         """The widest swath, from `widest` downwards by halves, whose estimate keeps the budget; at least one window."""

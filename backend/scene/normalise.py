@@ -89,14 +89,16 @@ Operation = Linear | Clip | Decibel | FromDecibel | Square | Log1p
 
 
 def fold(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """The same chain with neighbouring linear operations merged in double precision, and without those that do nothing."""
+    """The same chain, neighbouring linear operations merged in double precision, those that do nothing left out."""
     folded: list[Operation] = []
     for operation in operations:
         last = folded[-1] if folded else None
         if isinstance(operation, Linear) and isinstance(last, Linear):
             operation = _merged(folded.pop(), operation)
         folded.append(operation)
-    return tuple(op for op in folded if not (isinstance(op, Linear) and set(op.scale) == {1.0} and set(op.offset) == {0.0}))
+    return tuple(
+        op for op in folded if not (isinstance(op, Linear) and set(op.scale) == {1.0} and set(op.offset) == {0.0})
+    )
 
 
 def _merged(first: Operation, second: Linear) -> Linear:

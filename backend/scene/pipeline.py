@@ -77,7 +77,9 @@ def run_scene(run: SceneRun, store: ChunkStore, watcher: Watcher) -> None:
 
     with (
         prefetch(lambda: read_strips(plan, run.feeds, run.filters, segments), STRIPS_AHEAD, "read") as strips,
-        prefetch(lambda: score(strips, plan, _checked(run.scorer, watcher.check), run.batch_size), SCORES_AHEAD, "score") as scored,
+        prefetch(
+            lambda: score(strips, plan, _checked(run.scorer, watcher.check), run.batch_size), SCORES_AHEAD, "score"
+        ) as scored,
     ):
         for ready in finish(scored, plan, run.heads, store.carry_into, strip_done):
             store.write(ready.chunk, ready.arrays, ready.carry)
@@ -104,6 +106,10 @@ def windows_to_do(plan: Plan, store: ChunkStore) -> int:
 
 def windows_touched(plan: Plan, filters: Sequence[Filter]) -> int:
     """Windows that the filters leave: an upper bound of the windows that are computed."""
-    tiles = (plan.tile(strip, column).intersect(plan.area)
-             for swath in plan.swaths for strip in plan.strips for column in swath.columns)
+    tiles = (
+        plan.tile(strip, column).intersect(plan.area)
+        for swath in plan.swaths
+        for strip in plan.strips
+        for column in swath.columns
+    )
     return sum(all(f.touches(tile) for f in filters) for tile in tiles)

@@ -168,8 +168,9 @@ class Plan:
         return found
 
 
-def make_plan(scene: Grid, area: Window, window: int, stride: int, swath_width: int = SWATH_WIDTH,
-              chunk_rows: int = CHUNK_ROWS) -> Plan:
+def make_plan(
+    scene: Grid, area: Window, window: int, stride: int, swath_width: int = SWATH_WIDTH, chunk_rows: int = CHUNK_ROWS
+) -> Plan:
     """Cut a scene.
 
     Args:
@@ -184,8 +185,11 @@ def make_plan(scene: Grid, area: Window, window: int, stride: int, swath_width: 
         ParameterError: for a stride that leaves gaps or an empty area.
     """
     if not 0 < stride <= window:
-        raise ParameterError(f"a stride of {stride} px does not fit windows of {window} px",
-                             "windows must touch or overlap", "choose an overlap from 0 up to, but not including, 1")
+        raise ParameterError(
+            f"a stride of {stride} px does not fit windows of {window} px",
+            "windows must touch or overlap",
+            "choose an overlap from 0 up to, but not including, 1",
+        )
     if area.empty or area.intersect(scene.window) != area:
         raise ParameterError("the area to work on is empty", "it holds no pixel of the scene")
     cols, rows = Axis.lay(scene.width, window, stride), Axis.lay(scene.height, window, stride)
@@ -198,8 +202,14 @@ def _swaths(cols: Axis, area: Window, most: int) -> tuple[Swath, ...]:
     groups = _groups(cols, area.col, area.right, most)
     edges = [area.col, *(cols.starts[group.start] for group in groups[1:]), area.right]
     return tuple(
-        Swath(index, columns, cols.starts[columns.start], edges[index], edges[index + 1],
-              cols.starts[columns.stop - 1] + cols.window)
+        Swath(
+            index,
+            columns,
+            cols.starts[columns.start],
+            edges[index],
+            edges[index + 1],
+            cols.starts[columns.stop - 1] + cols.window,
+        )
         for index, columns in enumerate(groups)
     )
 

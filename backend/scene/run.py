@@ -36,8 +36,11 @@ class RunFolder:
         try:
             shutil.rmtree(self.path)
         except OSError as error:
-            raise OutputError(f'the finished parts in "{self.path}" cannot be removed', error.strerror or str(error),
-                              "the result is complete; delete the folder by hand") from error
+            raise OutputError(
+                f'the finished parts in "{self.path}" cannot be removed',
+                error.strerror or str(error),
+                "the result is complete; delete the folder by hand",
+            ) from error
 
 
 def parts_folder(output: Path) -> Path:
@@ -57,12 +60,18 @@ def stored_description(output: Path) -> dict[str, Any] | None:
     try:
         stored = json.loads((path / FILE).read_text("utf-8"))
         if stored["schema"] != SCHEMA:
-            raise ResumeError(f'"{path}" was written by another version of EarthPrism', "",
-                              "finish it there, or start again with --overwrite")
+            raise ResumeError(
+                f'"{path}" was written by another version of EarthPrism',
+                "",
+                "finish it there, or start again with --overwrite",
+            )
         return dict(stored)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResumeError(f'"{path}" is not a run that can be resumed', f"its {FILE} cannot be read",
-                          "start again with --overwrite, or choose another output") from error
+        raise ResumeError(
+            f'"{path}" is not a run that can be resumed',
+            f"its {FILE} cannot be read",
+            "start again with --overwrite, or choose another output",
+        ) from error
 
 
 def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> RunFolder:
@@ -83,11 +92,16 @@ def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> Ru
     stored = stored_description(output)
     if stored is not None:
         if if_exists != "resume":
-            raise ResumeError(f'an unfinished run is in "{path}"', "", "continue it with --resume or start again with --overwrite")
+            raise ResumeError(
+                f'an unfinished run is in "{path}"', "", "continue it with --resume or start again with --overwrite"
+            )
         differences = list(_differences(stored["description"], json.loads(json.dumps(description))))
         if differences:
-            raise ResumeError("this is not the run that was begun", "; ".join(differences[:3]),
-                              "give the same inputs, models and options to resume, or start again with --overwrite")
+            raise ResumeError(
+                "this is not the run that was begun",
+                "; ".join(differences[:3]),
+                "give the same inputs, models and options to resume, or start again with --overwrite",
+            )
         return RunFolder(path, stored["run"], stored["description"])
     run_id = secrets.token_hex(4)
     content = {"schema": SCHEMA, "run": run_id, "description": dict(description)}
@@ -95,8 +109,11 @@ def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> Ru
         path.mkdir(parents=True)
         write_json(path / FILE, content)
     except OSError as error:
-        raise OutputError(f'the folder "{path}" cannot be made', error.strerror or str(error),
-                          "choose an output in a folder that you can write to") from error
+        raise OutputError(
+            f'the folder "{path}" cannot be made',
+            error.strerror or str(error),
+            "choose an output in a folder that you can write to",
+        ) from error
     return RunFolder(path, run_id, dict(description))
 
 
@@ -113,8 +130,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _remove_old(path: Path) -> None:
     if not (path / FILE).exists():
-        raise ResumeError(f'"{path}" does not look like a run of EarthPrism', f"it holds no {FILE}",
-                          "remove it by hand or choose another output")
+        raise ResumeError(
+            f'"{path}" does not look like a run of EarthPrism',
+            f"it holds no {FILE}",
+            "remove it by hand or choose another output",
+        )
     RunFolder(path, "", {}).remove()
 
 

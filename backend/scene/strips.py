@@ -98,7 +98,9 @@ class _Rolling:
         return self.values, self.valid
 
 
-def read_strips(plan: Plan, feeds: Iterable[Feed], filters: tuple[Filter, ...], segments: Iterable[Segment]) -> Iterator[Strip]:
+def read_strips(
+    plan: Plan, feeds: Iterable[Feed], filters: tuple[Filter, ...], segments: Iterable[Segment]
+) -> Iterator[Strip]:
     """Read strip after strip in the order of the segments.
 
     Raises:
@@ -108,14 +110,22 @@ def read_strips(plan: Plan, feeds: Iterable[Feed], filters: tuple[Filter, ...], 
     with ExitStack() as stack:
         readers = [[stack.enter_context(StripReader(source, plan.scene)) for source in feed.sources] for feed in feeds]
         for segment in segments:
-            rolling = [[_Rolling(ops, feed.fill, reader.read) for ops, reader in zip(feed.operations, opened, strict=True)]
-                       for feed, opened in zip(feeds, readers, strict=True)]
+            rolling = [
+                [_Rolling(ops, feed.fill, reader.read) for ops, reader in zip(feed.operations, opened, strict=True)]
+                for feed, opened in zip(feeds, readers, strict=True)
+            ]
             for index in segment.strips:
                 yield _read_strip(plan, segment, index, feeds, rolling, filters)
 
 
-def _read_strip(plan: Plan, segment: Segment, index: int, feeds: tuple[Feed, ...], rolling: list[list[_Rolling]],
-                filters: tuple[Filter, ...]) -> Strip:
+def _read_strip(
+    plan: Plan,
+    segment: Segment,
+    index: int,
+    feeds: tuple[Feed, ...],
+    rolling: list[list[_Rolling]],
+    filters: tuple[Filter, ...],
+) -> Strip:
     swath = segment.swath
     tiles = {column: plan.tile(index, column).intersect(plan.scene.window) for column in swath.columns}
     touched = {c: tile for c, tile in tiles.items() if all(f.touches(tile.intersect(plan.area)) for f in filters)}
@@ -136,8 +146,9 @@ def _read_strip(plan: Plan, segment: Segment, index: int, feeds: tuple[Feed, ...
     return Strip(segment, index, columns, arrays, wanted)
 
 
-def _wanted(plan: Plan, inside: Window, rows: list[list[tuple[np.ndarray, np.ndarray]]],
-            filters: tuple[Filter, ...]) -> np.ndarray:
+def _wanted(
+    plan: Plan, inside: Window, rows: list[list[tuple[np.ndarray, np.ndarray]]], filters: tuple[Filter, ...]
+) -> np.ndarray:
     """Pixels of the area that every input sees at one date at least and that no filter excludes."""
     wanted = np.ones((inside.height, inside.width), bool)
     for dated in rows:

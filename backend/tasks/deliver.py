@@ -53,11 +53,20 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
     return found
 
 
-def _translate(source: Path, target: Path, head: HeadFiles, layer: str, setup: Setup, context: Context, resampling: str) -> None:
+def _translate(
+    source: Path, target: Path, head: HeadFiles, layer: str, setup: Setup, context: Context, resampling: str
+) -> None:
     context.check()
     stage = f"writing {layer}"
-    write_cog(source, target, head.profiles[layer], setup.place.result, resampling,
-              lambda share: context.progress(stage, round(share * 100), 100), context.cancelled)
+    write_cog(
+        source,
+        target,
+        head.profiles[layer],
+        setup.place.result,
+        resampling,
+        lambda share: context.progress(stage, round(share * 100), 100),
+        context.cancelled,
+    )
 
 
 def _sieved(head: HeadFiles, folder: RunFolder, store: ChunkStore, setup: Setup, context: Context) -> Path:
@@ -66,8 +75,14 @@ def _sieved(head: HeadFiles, folder: RunFolder, store: ChunkStore, setup: Setup,
     if not setup.job.min_area:
         return source
     target = folder.path / f"{head.output.classes.replace('/', '-')}-sieved.tif"
-    sieve(source, target, head.profiles[head.output.classes], pixels_of_area(setup.job.min_area, setup.plan.output_grid),
-          lambda share: context.progress("merging small areas", round(share * 100), 100), context.cancelled)
+    sieve(
+        source,
+        target,
+        head.profiles[head.output.classes],
+        pixels_of_area(setup.job.min_area, setup.plan.output_grid),
+        lambda share: context.progress("merging small areas", round(share * 100), 100),
+        context.cancelled,
+    )
     return target
 
 
@@ -105,7 +120,9 @@ def _move(draft: Path, target: Path) -> None:
             if source.exists():
                 os.replace(source, target.with_name(target.name + suffix))
     except OSError as error:
-        raise OutputError(f'"{target}" cannot be written', error.strerror or str(error), "resume the run to try again") from error
+        raise OutputError(
+            f'"{target}" cannot be written', error.strerror or str(error), "resume the run to try again"
+        ) from error
 
 
 def _describe(setup: Setup, folder: RunFolder, found: dict[str, Any]) -> None:
@@ -115,9 +132,13 @@ def _describe(setup: Setup, folder: RunFolder, found: dict[str, Any]) -> None:
         **folder.description,
         "run": folder.run_id,
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "outputs": {kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"},
+        "outputs": {
+            kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"
+        },
         "options": {"min_area_m2": setup.job.min_area, "simplify_px": setup.job.simplify},
-        "classes": [[{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads],
+        "classes": [
+            [{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads
+        ],
     }
     run_file, item_file = stem.with_name(stem.name + ".run.json"), stem.with_name(stem.name + ".stac.json")
     try:

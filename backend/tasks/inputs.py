@@ -34,7 +34,9 @@ class SlotInput:
     def feed(self) -> Feed:
         """What the pipeline reads."""
         chains = tuple(operations(item.conversions, self.slot.steps) for item in self.resolved)
-        return Feed(self.slot.name, tuple(item.source for item in self.resolved), chains, self.slot.fill, self.slot.temporal)
+        return Feed(
+            self.slot.name, tuple(item.source for item in self.resolved), chains, self.slot.fill, self.slot.temporal
+        )
 
     def describe(self) -> dict:
         """JSON values that identify the input and how it is read."""
@@ -54,7 +56,9 @@ class SlotInput:
         }
 
 
-def match_inputs(specs: Sequence[InputSpec], packages: Sequence[Package], slots: Sequence[InputSlot]) -> tuple[SlotInput, ...]:
+def match_inputs(
+    specs: Sequence[InputSpec], packages: Sequence[Package], slots: Sequence[InputSlot]
+) -> tuple[SlotInput, ...]:
     """Give every raster to the model input that takes it.
 
     Raises:
@@ -67,8 +71,11 @@ def match_inputs(specs: Sequence[InputSpec], packages: Sequence[Package], slots:
         takers = [slot for slot in slots if slot.modality == spec.modality and slot.moment in ("any", spec.role)]
         if not takers:
             wanted = ", ".join(f"{OPTIONS[slot.modality]} ({TITLES[slot.modality]})" for slot in slots)
-            raise PackageError(f"{name} takes no {TITLES[spec.modality]} input ({OPTIONS[spec.modality]})", f"it takes {wanted}",
-                               "leave that input out or choose another model")
+            raise PackageError(
+                f"{name} takes no {TITLES[spec.modality]} input ({OPTIONS[spec.modality]})",
+                f"it takes {wanted}",
+                "leave that input out or choose another model",
+            )
         groups[takers[0].name].append(spec)
     found = []
     for slot in slots:
@@ -93,21 +100,30 @@ def _check_count(slot: InputSlot, count: int, name: str) -> None:
         raise InputError(f"{name} needs a {TITLES[slot.modality]} input", "none was given", f"add {option} PATH")
     if not fewest <= count <= most:
         wanted = str(most) if fewest == most else f"{fewest} to {most}"
-        raise InputError(f"{name} takes {wanted} dates of its {TITLES[slot.modality]} input", f"{count} were given",
-                         f'give {option} that many times (tiles of one mosaic belong into one option, as in "a.tif|b.tif")')
+        raise InputError(
+            f"{name} takes {wanted} dates of its {TITLES[slot.modality]} input",
+            f"{count} were given",
+            f'give {option} that many times (tiles of one mosaic belong into one option, as in "a.tif|b.tif")',
+        )
 
 
 def _check_sensor(slot: InputSlot, item: ResolvedInput, spec: InputSpec, name: str) -> None:
     if slot.sensors and item.sensor is not None and item.sensor not in slot.sensors:
-        raise PackageError(f'{name} was not made for {item.sensor} ("{spec.paths[0]}")', f"it takes {', '.join(slot.sensors)}",
-                           "choose another model, or name the sensor with ::sensor=NAME if it was recognised wrongly")
+        raise PackageError(
+            f'{name} was not made for {item.sensor} ("{spec.paths[0]}")',
+            f"it takes {', '.join(slot.sensors)}",
+            "choose another model, or name the sensor with ::sensor=NAME if it was recognised wrongly",
+        )
 
 
 def _in_time(pairs: list[tuple[InputSpec, ResolvedInput]]) -> list[tuple[InputSpec, ResolvedInput]]:
     for spec, item in pairs:
         if item.date is None:
-            raise InputError(f'the date of "{spec.paths[0]}" is not known', "a time series needs one for every raster",
-                             "add ::date=YYYY-MM-DD to the path")
+            raise InputError(
+                f'the date of "{spec.paths[0]}" is not known',
+                "a time series needs one for every raster",
+                "add ::date=YYYY-MM-DD to the path",
+            )
     return sorted(pairs, key=lambda pair: str(pair[1].date))
 
 
@@ -119,8 +135,11 @@ def operations(conversions: Sequence[Conversion], steps: Sequence[Step]) -> tupl
     """
     logs = {conversion.log for conversion in conversions}
     if len(logs) > 1:
-        raise ParameterError("the bands of one raster have different units", f"they would be converted by {sorted(logs)}",
-                             "give them as separate inputs")
+        raise ParameterError(
+            "the bands of one raster have different units",
+            f"they would be converted by {sorted(logs)}",
+            "give them as separate inputs",
+        )
     chain: list[Operation] = [
         Linear(tuple(c.scale for c in conversions), tuple(c.offset * c.scale for c in conversions)),
         *_logarithm(logs.pop()),
@@ -130,13 +149,14 @@ def operations(conversions: Sequence[Conversion], steps: Sequence[Step]) -> tupl
 
 
 def _logarithm(name: str) -> tuple[Operation, ...]:
-    return {
+    chains: dict[str, tuple[Operation, ...]] = {
         "": (),
         "to_db": (Decibel(),),
         "to_linear": (FromDecibel(),),
         "amplitude_to_db": (Square(), Decibel()),
         "amplitude_to_linear": (Square(),),
-    }[name]
+    }
+    return chains[name]
 
 
 def _operation(step: Step) -> Operation:
@@ -145,7 +165,9 @@ def _operation(step: Step) -> Operation:
             return Clip(step.minimum, step.maximum)
         case "rescale":
             spans = _pairs(step.minimum, step.maximum)
-            return Linear(tuple(1 / (high - low) for low, high in spans), tuple(-low / (high - low) for low, high in spans))
+            return Linear(
+                tuple(1 / (high - low) for low, high in spans), tuple(-low / (high - low) for low, high in spans)
+            )
         case "standardise":
             moments = _pairs(step.mean, step.std)
             return Linear(tuple(1 / std for _, std in moments), tuple(-mean / std for mean, std in moments))

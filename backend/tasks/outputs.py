@@ -58,12 +58,17 @@ def class_rule(output: Output, package: Package) -> tuple[ClassRule, tuple[Class
         PackageError: the head has no classes that exclude each other.
     """
     if not output.classes:
-        raise PackageError(f"{package.reference} gives no classes", f"its task is {package.task}", "choose a segmentation model")
+        raise PackageError(
+            f"{package.reference} gives no classes", f"its task is {package.task}", "choose a segmentation model"
+        )
     if output.activation != "sigmoid":
         return ClassRule(tuple(c.value for c in output.classes), nodata=output.nodata), output.classes
     if len(output.classes) > 1:
-        raise PackageError(f"{package.reference} gives several labels for a pixel", "a class map holds one",
-                           "choose a segmentation model whose classes exclude each other")
+        raise PackageError(
+            f"{package.reference} gives several labels for a pixel",
+            "a class map holds one",
+            "choose a segmentation model whose classes exclude each other",
+        )
     present = output.classes[0]
     absent = ClassInfo(0 if present.value else 1, f"not {present.name}", BACKGROUND_COLOR)
     threshold = output.thresholds[0] if output.thresholds else 0.5
@@ -77,9 +82,11 @@ def head_files(job: SegmentJob, packages: Sequence[Package], outputs: Sequence[O
         rule, classes = class_rule(output, package)
         several = len(packages) > 1
         prefix = f"{package.name}/" if several else ""
-        layers = [("classes", job.output, _class_profile(classes, rule, package)),
-                  ("confidence", job.confidence, _score_profile(package, ("confidence",))),
-                  ("probabilities", job.probabilities, _score_profile(package, tuple(c.name for c in classes)))]
+        layers = [
+            ("classes", job.output, _class_profile(classes, rule, package)),
+            ("confidence", job.confidence, _score_profile(package, ("confidence",))),
+            ("probabilities", job.probabilities, _score_profile(package, tuple(c.name for c in classes))),
+        ]
         named = {kind: prefix + kind for kind, path, _ in layers if path is not None}
         # The class raster is written last: a chunk counts as finished when it is there.
         profiles = {prefix + kind: profile for kind, path, profile in reversed(layers) if path is not None}
@@ -96,17 +103,34 @@ def _target(path: str, name: str, several: bool) -> Path:
 
 
 def _class_profile(classes: Sequence[ClassInfo], rule: ClassRule, package: Package) -> RasterProfile:
-    return RasterProfile("uint8", nodata=rule.nodata, descriptions=("class",), legend=legend_of(classes), tags=_tags(package),
-                         overview_resampling="mode")
+    return RasterProfile(
+        "uint8",
+        nodata=rule.nodata,
+        descriptions=("class",),
+        legend=legend_of(classes),
+        tags=_tags(package),
+        overview_resampling="mode",
+    )
 
 
 def _score_profile(package: Package, names: tuple[str, ...]) -> RasterProfile:
-    return RasterProfile("uint8", len(names), NODATA, names, scale=1.0 / PROBABILITY_LEVELS, tags=_tags(package),
-                         overview_resampling="average")
+    return RasterProfile(
+        "uint8",
+        len(names),
+        NODATA,
+        names,
+        scale=1.0 / PROBABILITY_LEVELS,
+        tags=_tags(package),
+        overview_resampling="average",
+    )
 
 
 def _tags(package: Package) -> dict[str, str]:
-    return {"EARTHPRISM_VERSION": __version__, "EARTHPRISM_MODEL": package.reference, "EARTHPRISM_MODEL_SHA256": package.digest}
+    return {
+        "EARTHPRISM_VERSION": __version__,
+        "EARTHPRISM_MODEL": package.reference,
+        "EARTHPRISM_MODEL_SHA256": package.digest,
+    }
 
 
 def check_outputs(job: SegmentJob) -> None:
@@ -115,8 +139,12 @@ def check_outputs(job: SegmentJob) -> None:
     Raises:
         ParameterError, OutputError, ResumeError: a name that is wrong, taken, or lies where nothing can be written.
     """
-    named = [("--output", job.output, RASTER_SUFFIXES), ("--confidence", job.confidence, RASTER_SUFFIXES),
-             ("--probabilities", job.probabilities, RASTER_SUFFIXES), ("--polygons", job.polygons, (".gpkg",))]
+    named = [
+        ("--output", job.output, RASTER_SUFFIXES),
+        ("--confidence", job.confidence, RASTER_SUFFIXES),
+        ("--probabilities", job.probabilities, RASTER_SUFFIXES),
+        ("--polygons", job.polygons, (".gpkg",)),
+    ]
     seen: dict[Path, str] = {}
     inputs = set(_input_files(job.inputs))
     for option, name, suffixes in named:
@@ -151,8 +179,11 @@ def check_free(paths: Iterable[Path]) -> None:
     """
     existing = [f'"{path}"' for path in paths if path.exists()]
     if existing:
-        raise ResumeError(f"{' and '.join(existing)} exist{'s' if len(existing) == 1 else ''} already", "",
-                          "use --resume to continue an unfinished run, --overwrite to start again, or another output")
+        raise ResumeError(
+            f"{' and '.join(existing)} exist{'s' if len(existing) == 1 else ''} already",
+            "",
+            "use --resume to continue an unfinished run, --overwrite to start again, or another output",
+        )
 
 
 def _input_files(inputs: Sequence[InputSpec]) -> Iterator[Path]:
@@ -167,5 +198,7 @@ def space_warning(folder: Path, pixels: int, profiles: Sequence[RasterProfile]) 
     free = shutil.disk_usage(folder).free
     if needed <= free:
         return ""
-    return (f"the disk may become full: up to {needed / 1e9:.1f} GB are needed without compression, "
-            f"{free / 1e9:.1f} GB are free; a run that stops can be resumed")
+    return (
+        f"the disk may become full: up to {needed / 1e9:.1f} GB are needed without compression, "
+        f"{free / 1e9:.1f} GB are free; a run that stops can be resumed"
+    )

@@ -59,8 +59,11 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> P
     for limit in areas:
         window = window.intersect(limit.window)
     if window.empty:
-        raise GridError("there is nothing to compute", "the area of interest and the rasters do not overlap",
-                        "choose an area inside the rasters")
+        raise GridError(
+            "there is nothing to compute",
+            "the area of interest and the rasters do not overlap",
+            "choose an area inside the rasters",
+        )
     result = None
     if scene.crs != wanted.crs or scene.pixel_size != wanted.pixel_size:
         result = wanted.crop(wanted.window_of_bounds(scene.crop(window).bounds, scene.crs))
@@ -103,9 +106,14 @@ def _scene_grid(main: SlotInput, wanted: Grid, spec: GridSpec) -> tuple[Grid, st
     if spec.reference == "model":
         return _model_grid(wanted, low, high), f"the scene is resampled to {_model_pixel(low, high):g} m for the model"
     if _in_range(main.grid, low, high):
-        return main.grid, (f"the model works at {_metres(main.grid)}, the result is then resampled to {_metres(wanted)}")
-    raise GridError(f"the model was made for pixels of {low:g} to {high:g} m", f"the input has {_metres(main.grid)}",
-                    "use --grid model to resample the input, or choose another model")
+        return main.grid, (
+            f"the model works at {_metres(main.grid)}, the result is then resampled to {_metres(wanted)}"
+        )
+    raise GridError(
+        f"the model was made for pixels of {low:g} to {high:g} m",
+        f"the input has {_metres(main.grid)}",
+        "use --grid model to resample the input, or choose another model",
+    )
 
 
 def _in_range(grid: Grid, low: float, high: float) -> bool:
@@ -137,13 +145,18 @@ def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
         covered = [footprint(scene, resolved.source.grid).intersect(scene.window) for resolved in item.resolved]
         filled = [c for c in covered if not c.empty]
         if not filled:
-            raise GridError("the rasters do not overlap", f'"{item.specs[0].paths[0]}" lies elsewhere than the main input',
-                            "choose rasters of the same place")
+            raise GridError(
+                "the rasters do not overlap",
+                f'"{item.specs[0].paths[0]}" lies elsewhere than the main input',
+                "choose rasters of the same place",
+            )
         col, row = min(c.col for c in filled), min(c.row for c in filled)
         union = Window(col, row, max(c.right for c in filled) - col, max(c.bottom for c in filled) - row)
         window = window.intersect(union)
     if window.empty:
-        raise GridError("the rasters do not overlap", "no pixel lies in all of them", "choose rasters of the same place")
+        raise GridError(
+            "the rasters do not overlap", "no pixel lies in all of them", "choose rasters of the same place"
+        )
     return window
 
 

@@ -42,7 +42,10 @@ def plan(job: SegmentJob) -> dict[str, Any]:
             "memory_bytes": setup.memory.bytes_for(swath),
             "seconds": round(seconds, 1),
             "compute": setup.model.choice.to_dict(),
-            "inputs": [{"slot": item.slot.name, "sensor": r.sensor, "date": r.date}
-                       for item in setup.inputs for r in item.resolved],
+            "inputs": [
+                {"slot": item.slot.name, "sensor": r.sensor, "date": r.date}
+                for item in setup.inputs
+                for r in item.resolved
+            ],
             "warnings": setup.warnings(),
         }

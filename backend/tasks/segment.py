@@ -47,7 +47,11 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
     targets = [path for head in setup.heads for path in [*head.targets.values(), head.polygons] if path is not None]
     if job.if_exists == "refuse":
         check_free([*targets, parts_folder(setup.output)])
-    if job.if_exists == "resume" and stored_description(setup.output) is None and all(path.exists() for path in targets):
+    if (
+        job.if_exists == "resume"
+        and stored_description(setup.output) is None
+        and all(path.exists() for path in targets)
+    ):
         context.log("the result is complete, nothing is left to do")
         return _result(setup, {"classes": [str(path) for path in targets]}, started)
     for warning in setup.warnings():
@@ -57,8 +61,14 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
         with _clean_up_if_empty(folder):
             store = ChunkStore(folder.path, folder.run_id, setup.plan, _layers(setup))
             feeds = tuple(item.feed() for item in setup.inputs)
-            scene = SceneRun(setup.plan, feeds, filters, _scorer(setup), setup.model.choice.batch,
-                             tuple(head.output for head in setup.heads))
+            scene = SceneRun(
+                setup.plan,
+                feeds,
+                filters,
+                _scorer(setup),
+                setup.model.choice.batch,
+                tuple(head.output for head in setup.heads),
+            )
             run_scene(scene, store, _Reporter(setup, store, context))
             found = deliver(setup, folder, store, context)
     folder.remove()

@@ -66,8 +66,10 @@ class Setup:
         notes += [self.place.note, space_warning(self.output.parent, area.width * area.height, profiles)]
         needed, budget = self.memory.bytes_for(swath), self.job.compute.memory
         if needed > budget:
-            notes.append(f"the run needs about {needed / 1e9:.1f} GB of memory, more than the {budget / 1e9:.1f} GB that were "
-                         "allowed; a smaller --batch needs less")
+            notes.append(
+                f"the run needs about {needed / 1e9:.1f} GB of memory, more than the {budget / 1e9:.1f} GB that were "
+                "allowed; a smaller --batch needs less"
+            )
         return [note for note in dict.fromkeys(notes) if note]
 
     def describe(self) -> dict[str, Any]:
@@ -76,8 +78,12 @@ class Setup:
         return {
             "task": job.kind,
             "program": __version__,
-            "libraries": {"numpy": np.__version__, "rasterio": rasterio.__version__, "gdal": rasterio.__gdal_version__,
-                          self.model.choice.runtime: _version(self.model.choice.runtime)},
+            "libraries": {
+                "numpy": np.__version__,
+                "rasterio": rasterio.__version__,
+                "gdal": rasterio.__gdal_version__,
+                self.model.choice.runtime: _version(self.model.choice.runtime),
+            },
             "models": [{"name": p.reference, "sha256": p.digest} for p in self.model.packages],
             "inputs": [item.describe() for item in self.inputs],
             "place": describe_place(self.place, job.area, job.mask),
@@ -103,8 +109,13 @@ def set_up(job: SegmentJob) -> Iterator[Setup]:
         inputs = match_inputs(job.inputs, _writers(model), model.inputs)
         place = find_place(inputs, job.grid, job.area)
         memory = _memory(model, inputs, heads)
-        plan = make_plan(place.scene, place.area, model.tiling.window, _wanted_stride(job, model),
-                         memory.swath_width(job.compute.memory, SWATH_WIDTH))
+        plan = make_plan(
+            place.scene,
+            place.area,
+            model.tiling.window,
+            _wanted_stride(job, model),
+            memory.swath_width(job.compute.memory, SWATH_WIDTH),
+        )
         yield Setup(job, output, model, inputs, place, plan, heads, memory)
 
 
@@ -112,15 +123,20 @@ def _check_numbers(job: SegmentJob) -> None:
     if not job.inputs:
         raise ParameterError("no raster was given", "", "add one, as in --ms scene.tif")
     if not job.models:
-        raise ParameterError("no model was given", "", 'add one, as in --model water-baseline-s2; "earthprism models list" shows all')
+        raise ParameterError(
+            "no model was given", "", 'add one, as in --model water-baseline-s2; "earthprism models list" shows all'
+        )
     for name, value in (("minimum area", job.min_area), ("simplification", job.simplify)):
         if not 0 <= value < float("inf"):
             raise ParameterError(f"a {name} of {value} makes no sense", "it must be 0 or more")
     if job.overlap is not None and not 0 <= job.overlap < 1:
         raise ParameterError(f"an overlap of {job.overlap} makes no sense", "it must be at least 0 and less than 1")
     if job.compute.memory < LEAST_MEMORY:
-        raise ParameterError(f"{job.compute.memory / 1e6:.0f} MB of memory are too little", "the libraries alone need 340 MB",
-                             "allow at least 500 MB")
+        raise ParameterError(
+            f"{job.compute.memory / 1e6:.0f} MB of memory are too little",
+            "the libraries alone need 340 MB",
+            "allow at least 500 MB",
+        )
     if job.compute.batch < 0:
         raise ParameterError(f"a batch of {job.compute.batch} makes no sense", "it must be 1 or more; 0 chooses")
 
@@ -134,8 +150,12 @@ def _earlier_choice(job: SegmentJob, output: Path) -> Choice | None:
         return None
     choice = Choice.from_dict(stored["description"]["compute"])
     asked = job.compute
-    same = (asked.device in ("auto", choice.device) and asked.precision in ("auto", choice.precision)
-            and asked.runtime in ("auto", choice.runtime) and asked.batch in (0, choice.batch))
+    same = (
+        asked.device in ("auto", choice.device)
+        and asked.precision in ("auto", choice.precision)
+        and asked.runtime in ("auto", choice.runtime)
+        and asked.batch in (0, choice.batch)
+    )
     return choice if same else None
 
 

@@ -1,8 +1,8 @@
 """What the engine costs over the plainest way to run the same model over the same windows.
 
 Baseline: read each window, normalise, run the same session with the same batch, write classes (the last window wins),
-translate to a COG with overviews. Ours: blending, validity, chunks that can be shown and resumed, the same COG. Both are
-timed from the open session to the final file, alternating, in one process; only the ratio means anything elsewhere.
+translate to a COG with overviews. Ours: blending, validity, chunks that can be shown and resumed, the same COG. Both
+are timed from the open session to the final file, alternating, in one process; only the ratio means anything elsewhere.
 
     scripts/bench scene [--sizes 4096,12000] [--repeats 3] [--window 512]
 """
@@ -37,16 +37,35 @@ from backend.tasks.setup import Setup, set_up
 from tests.packages import conv_package
 
 BANDS, CLASSES, OVERLAP = 4, 5, 0.15
-COG = {"COMPRESS": "DEFLATE", "BLOCKSIZE": "512", "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER",
-       "PREDICTOR": "NO", "OVERVIEWS": "IGNORE_EXISTING", "OVERVIEW_RESAMPLING": "MODE"}
+COG = {
+    "COMPRESS": "DEFLATE",
+    "BLOCKSIZE": "512",
+    "NUM_THREADS": "ALL_CPUS",
+    "BIGTIFF": "IF_SAFER",
+    "PREDICTOR": "NO",
+    "OVERVIEWS": "IGNORE_EXISTING",
+    "OVERVIEW_RESAMPLING": "MODE",
+}
 
 
 def make_scene(path: Path, size: int) -> None:
     """Four uint16 bands of smooth fields with noise, tiled, compressed as delivered imagery is."""
     rng = np.random.default_rng(0)
-    profile = {"driver": "GTiff", "count": BANDS, "width": size, "height": size, "dtype": "uint16", "crs": "EPSG:32631",
-               "transform": Affine(10, 0, 300000, 0, -10, 4900000), "tiled": True, "blockxsize": 512, "blockysize": 512,
-               "compress": "deflate", "zlevel": 1, "interleave": "pixel"}
+    profile = {
+        "driver": "GTiff",
+        "count": BANDS,
+        "width": size,
+        "height": size,
+        "dtype": "uint16",
+        "crs": "EPSG:32631",
+        "transform": Affine(10, 0, 300000, 0, -10, 4900000),
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "deflate",
+        "zlevel": 1,
+        "interleave": "pixel",
+    }
     x = np.arange(size, dtype=np.float32)
     with rasterio.open(path, "w", **profile) as dataset:
         for row in range(0, size, 512):
@@ -65,8 +84,19 @@ def baseline(setup: Setup, scene: Path, output: Path) -> float:
     batch_size = setup.model.choice.batch
     scratch = output.with_suffix(".scratch.tif")
     with rasterio.open(scene) as source:
-        profile = {"driver": "GTiff", "count": 1, "width": size, "height": size, "dtype": "uint8", "crs": source.crs,
-                   "transform": source.transform, "nodata": 255, "tiled": True, "blockxsize": 512, "blockysize": 512}
+        profile = {
+            "driver": "GTiff",
+            "count": 1,
+            "width": size,
+            "height": size,
+            "dtype": "uint8",
+            "crs": source.crs,
+            "transform": source.transform,
+            "nodata": 255,
+            "tiled": True,
+            "blockxsize": 512,
+            "blockysize": 512,
+        }
         with rasterio.open(scratch, "w", **profile) as target:
             target.write_colormap(1, {k: (40 * k, 80, 120, 255) for k in range(CLASSES)})
             for first in range(0, len(places), batch_size):
@@ -93,9 +123,22 @@ def compare(size: int, repeats: int, window: int, folder: Path) -> dict[str, Any
     """Alternating times of both ways for one scene size."""
     scene, output = folder / f"scene-{size}.tif", folder / "ours.tif"
     make_scene(scene, size)
-    package = conv_package(folder / "net", CLASSES, BANDS, window, margin=0, slot={"steps": (Step("scale", factor=(1e-4,), offset=(0.0,)),)})
-    job = SegmentJob((InputSpec("ms", (str(scene),), bands=tuple(f"B{k + 1}" for k in range(BANDS))),), (str(package.root),),
-                     str(output), overlap=OVERLAP, if_exists="overwrite", compute=ComputeSpec("cpu", "fp32", "onnxruntime"))
+    package = conv_package(
+        folder / "net",
+        CLASSES,
+        BANDS,
+        window,
+        margin=0,
+        slot={"steps": (Step("scale", factor=(1e-4,), offset=(0.0,)),)},
+    )
+    job = SegmentJob(
+        (InputSpec("ms", (str(scene),), bands=tuple(f"B{k + 1}" for k in range(BANDS))),),
+        (str(package.root),),
+        str(output),
+        overlap=OVERLAP,
+        if_exists="overwrite",
+        compute=ComputeSpec("cpu", "fp32", "onnxruntime"),
+    )
     times: dict[str, list[float]] = {"baseline": [], "ours": []}
     with gdal_environment(), set_up(job) as setup:
         for _ in range(repeats):
@@ -106,8 +149,16 @@ def compare(size: int, repeats: int, window: int, folder: Path) -> dict[str, Any
     area = area_cost(job, scene, size, statistics.median(times["ours"]), folder)
     ratios = [b / a for a, b in zip(times["baseline"], times["ours"], strict=True)]
     scene.unlink()
-    return {"size": size, "window": window, "batch": batch, "seconds": times, "ratio": round(statistics.median(ratios), 3),
-            "ratios": [round(r, 3) for r in ratios], "same_class": agreement, **area}
+    return {
+        "size": size,
+        "window": window,
+        "batch": batch,
+        "seconds": times,
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(r, 3) for r in ratios],
+        "same_class": agreement,
+        **area,
+    }
 
 
 def area_cost(job: SegmentJob, scene: Path, size: int, full: float, folder: Path) -> dict[str, Any]:
@@ -116,8 +167,15 @@ def area_cost(job: SegmentJob, scene: Path, size: int, full: float, folder: Path
     left, top = 300000 + size * 10 * 0.37, 4900000 - size * 10 * 0.41
     polygon = shapely.box(left, top - side, left + side, top)
     area = folder / "area.geojson"
-    area.write_text(json.dumps({"type": "FeatureCollection", "crs": {"type": "name", "properties": {"name": "EPSG:32631"}},
-                                "features": [{"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(polygon)}]}))
+    area.write_text(
+        json.dumps(
+            {
+                "type": "FeatureCollection",
+                "crs": {"type": "name", "properties": {"name": "EPSG:32631"}},
+                "features": [{"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(polygon)}],
+            }
+        )
+    )
     with gdal_environment(), set_up(replace(job, area=AreaSpec(aoi=str(area)))) as setup:
         seconds = ours(setup)
     return {"area_2_percent_seconds": round(seconds, 2), "area_2_percent_share": round(seconds / full, 3)}

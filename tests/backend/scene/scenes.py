@@ -28,8 +28,16 @@ UTM = CRS.from_epsg(32631)
 def write_scene(path: Path, array: np.ndarray, nodata: float | None = None) -> Path:
     """A tiled GeoTIFF of (bands, H, W) at 10 m."""
     bands, height, width = array.shape
-    profile = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": array.dtype, "crs": UTM,
-               "transform": Affine(10, 0, 500000, 0, -10, 4700000), "nodata": nodata}
+    profile = {
+        "driver": "GTiff",
+        "count": bands,
+        "height": height,
+        "width": width,
+        "dtype": array.dtype,
+        "crs": UTM,
+        "transform": Affine(10, 0, 500000, 0, -10, 4700000),
+        "nodata": nodata,
+    }
     with rasterio.open(path, "w", **profile) as dataset:
         dataset.write(array)
     return path
@@ -60,9 +68,20 @@ class Watch:
         """Never cancels."""
 
 
-def run(scene: Path, folder: Path, channels: int, window: int = 16, stride: int = 12, batch: int = 4, swath: int = 64,
-        chunk_rows: int = 24, area: Window | None = None, scorer: Scorer = identity, filters: Sequence[Filter] = (),
-        watch: Watch | None = None) -> dict[str, np.ndarray]:
+def run(
+    scene: Path,
+    folder: Path,
+    channels: int,
+    window: int = 16,
+    stride: int = 12,
+    batch: int = 4,
+    swath: int = 64,
+    chunk_rows: int = 24,
+    area: Window | None = None,
+    scorer: Scorer = identity,
+    filters: Sequence[Filter] = (),
+    watch: Watch | None = None,
+) -> dict[str, np.ndarray]:
     """Run the pipeline and read its layers: classes (H, W), confidence (H, W), probabilities (channels, H, W)."""
     with rasterio.open(scene) as dataset:
         grid = Grid(dataset.crs, dataset.transform, dataset.width, dataset.height)
@@ -70,11 +89,18 @@ def run(scene: Path, folder: Path, channels: int, window: int = 16, stride: int 
     source = source_from_layers([Layer((str(scene),), indexes)])
     plan = make_plan(grid, area or grid.window, window, stride, swath, chunk_rows)
     head = HeadOutput(ClassRule(tuple(range(channels))), "classes", "confidence", "probabilities")
-    layers = {"probabilities": RasterProfile("uint8", channels, NODATA), "confidence": RasterProfile("uint8", 1, NODATA),
-              "classes": RasterProfile("uint8", 1, NODATA)}
+    layers = {
+        "probabilities": RasterProfile("uint8", channels, NODATA),
+        "confidence": RasterProfile("uint8", 1, NODATA),
+        "classes": RasterProfile("uint8", 1, NODATA),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     store = ChunkStore(folder, "test", plan, layers)
-    run_scene(SceneRun(plan, (Feed("image", (source,), ((),)),), tuple(filters), scorer, batch, (head,)), store, watch or Watch())
+    run_scene(
+        SceneRun(plan, (Feed("image", (source,), ((),)),), tuple(filters), scorer, batch, (head,)),
+        store,
+        watch or Watch(),
+    )
     return {layer: _read(store.vrt(layer)) for layer in layers}
 
 

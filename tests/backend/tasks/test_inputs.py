@@ -20,7 +20,9 @@ def _column(*values: float) -> np.ndarray:
     return np.array(values).reshape(-1, 1, 1)
 
 
-def _computed(conversions: tuple[Conversion, ...], steps: tuple[Step, ...], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _computed(
+    conversions: tuple[Conversion, ...], steps: tuple[Step, ...], values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     found, valid = values.copy(), np.ones(values.shape[1:], bool)
     normalise(found, valid, operations(conversions, steps), fill=-7.0)
     return found, valid
@@ -30,7 +32,8 @@ def _computed(conversions: tuple[Conversion, ...], steps: tuple[Step, ...], valu
     ("step", "expected"),
     [
         (Step("clip", minimum=(0.0,), maximum=(1000.0, 2000.0, 3000.0)), np.clip(VALUES, 0, _column(1e3, 2e3, 3e3))),
-        (Step("rescale", minimum=(1.0, 2.0, 3.0), maximum=(2811.0,)), (VALUES - _column(1, 2, 3)) / (2811 - _column(1, 2, 3))),
+        (Step("rescale", minimum=(1.0, 2.0, 3.0), maximum=(2811.0,)),
+         (VALUES - _column(1, 2, 3)) / (2811 - _column(1, 2, 3))),
         (Step("standardise", mean=(5.0,), std=(2.0, 3.0, 4.0)), (VALUES - 5) / _column(2, 3, 4)),
         (Step("scale", factor=(10000.0,), offset=(-1000.0,)), VALUES * 10000.0 - 1000),
         (Step("log1p"), np.log1p(np.maximum(VALUES, 0))),
@@ -67,7 +70,12 @@ def test_a_chain_that_does_nothing_is_empty() -> None:
 
 @pytest.mark.parametrize(
     ("log", "stored", "expected"),
-    [("to_db", 0.1, -10.0), ("to_linear", -10.0, 0.1), ("amplitude_to_db", 10.0, 20.0), ("amplitude_to_linear", 3.0, 9.0)],
+    [
+        ("to_db", 0.1, -10.0),
+        ("to_linear", -10.0, 0.1),
+        ("amplitude_to_db", 10.0, 20.0),
+        ("amplitude_to_linear", 3.0, 9.0),
+    ],
 )
 def test_backscatter_is_converted(log: str, stored: float, expected: float) -> None:
     found, valid = _computed((Conversion(log=log),), (), np.full((1, 1, 1), stored, np.float32))
