@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from backend.geo.sieve import pixels_of_area, sieve
 from backend.geo.vector import Polygoniser
 from backend.protocol.errors import OutputError
 from backend.scene.chunks import ChunkStore
-from backend.scene.run import RunFolder, write_json
+from backend.scene.run import RunFolder
 from backend.tasks.context import Context
 from backend.tasks.outputs import HeadFiles
+from backend.tasks.provenance import write_description
 from backend.tasks.setup import Setup
 
 # Rows of the class raster that are turned into polygons at a time.
@@ -49,7 +49,7 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
             found["polygons"].append(str(head.polygons))
         _move(draft, head.targets[head.output.classes])
         found["classes"].append(str(head.targets[head.output.classes]))
-    _describe(setup, folder, found)
+    found |= write_description(setup, folder, found)
     return found
 
 
@@ -123,30 +123,3 @@ def _move(draft: Path, target: Path) -> None:
         raise OutputError(
             f'"{target}" cannot be written', error.strerror or str(error), "resume the run to try again"
         ) from error
-
-
-def _describe(setup: Setup, folder: RunFolder, found: dict[str, Any]) -> None:
-    """Write the run description and the STAC item beside the result."""
-    stem = setup.output.with_suffix("")
-    description = {
-        **folder.description,
-        "run": folder.run_id,
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "outputs": {
-            kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"
-        },
-        "options": {"min_area_m2": setup.job.min_area, "simplify_px": setup.job.simplify},
-        "classes": [
-            [{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads
-        ],
-    }
-    run_file, item_file = stem.with_name(stem.name + ".run.json"), stem.with_name(stem.name + ".stac.json")
-    try:
-        write_json(run_file, description)
-    except OSError as error:
-        raise OutputError(f'"{run_file}" cannot be written', error.strerror or str(error)) from error
-    found["run"], found["stac"] = str(run_file), str(item_file)
-
-
-def _stac(setup: Setup, description: dict[str, Any], run_file: Path) -> dict[str, Any]:
-    raise NotImplementedError

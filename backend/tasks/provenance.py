@@ -1,0 +1,77 @@
+"""What a result was made of: the run description and the STAC item beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from backend.geo.stac import COG, GEOPACKAGE, JSON, Asset, ModelLink, Origin, stac_item
+from backend.protocol.errors import OutputError
+from backend.scene.run import RunFolder, write_json
+from backend.tasks.outputs import HeadFiles
+from backend.tasks.setup import Setup
+
+
+def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any]) -> dict[str, str]:
+    """Write `OUT.run.json` and `OUT.stac.json`.
+
+    Args:
+        setup: the job.
+        folder: the run.
+        found: the results by kind.
+
+    Returns:
+        both paths, by "run" and "stac".
+
+    Raises:
+        OutputError: when they cannot be written.
+    """
+    made = datetime.now(timezone.utc).replace(microsecond=0)
+    stem = setup.output.with_suffix("").name
+    run_file, item_file = (setup.output.with_name(f"{stem}.{kind}.json") for kind in ("run", "stac"))
+    description = {
+        **folder.description,
+        "run": folder.run_id,
+        "finished": made.isoformat(),
+        "outputs": {kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"},
+        "options": {"min_area_m2": setup.job.min_area, "simplify_px": setup.job.simplify},
+        "classes": [
+            [{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads
+        ],
+    }
+    try:
+        write_json(run_file, description)
+        write_json(item_file, _item(setup, folder, stem, run_file, made))
+    except OSError as error:
+        raise OutputError(f'"{run_file}" cannot be written', error.strerror or str(error)) from error
+    return {"run": str(run_file), "stac": str(item_file)}
+
+
+def _item(setup: Setup, folder: RunFolder, stem: str, run_file: Path, made: datetime) -> dict[str, Any]:
+    assets = {key: asset for head in setup.heads for key, asset in _assets(head).items()}
+    assets["run"] = Asset(run_file.name, "Run description", JSON, ("metadata",))
+    dates = [resolved.date for item in setup.inputs for resolved in item.resolved if resolved.date is not None]
+    choice = setup.model.choice
+    origin = Origin(
+        dates=dates,
+        software={"EarthPrism": folder.description["program"], **folder.description["libraries"]},
+        lineage=f"{setup.job.kind} with {', '.join(p.reference for p in setup.packages)} "
+        f"({choice.runtime}, {choice.precision}, {choice.device})",
+        models=[ModelLink(f"urn:sha256:{package.digest}", package.reference) for package in setup.packages],
+        made=made,
+    )
+    return stac_item(f"{stem}-{folder.run_id}", setup.place.result or setup.plan.output_grid, assets, origin)
+
+
+def _assets(head: HeadFiles) -> dict[str, Asset]:
+    """A head's files by key."""
+    found = {
+        layer.replace("/", "-"): Asset(path.name, layer.rpartition("/")[2], COG, profile=head.profiles[layer])
+        for layer, path in head.targets.items()
+    }
+    if head.polygons is not None:
+        key = head.output.classes.replace("classes", "polygons").replace("/", "-")
+        found[key] = Asset(head.polygons.name, "class polygons", GEOPACKAGE, legend=head.legend)
+    return found
