@@ -40,7 +40,7 @@ class Area:
     """
 
     def __init__(self, polygons: np.ndarray, grid: Grid) -> None:
-        """Takes polygons in pixel coordinates of the grid (x = column, y = row), each within the grid; see `from_file`."""
+        """Takes single polygons in pixel coordinates (x = column, y = row) that lie within the grid."""
         self._thin = _are_thin(polygons)
         self._polygons = polygons
         shapely.prepare(self._polygons)
@@ -50,7 +50,9 @@ class Area:
 
     @staticmethod
     def from_file(path: str | os.PathLike[str], grid: Grid) -> Area:
-        """The polygons of a vector file in any CRS; of several layers the one named as `FILE|layername=NAME`, or the first.
+        """The polygons of a vector file in any CRS.
+
+        Of several layers the one named as in `FILE|layername=NAME` is taken, or the first that has polygons.
 
         Raises:
             SourceError: when the file is missing or unreadable, has no polygons or no CRS.
@@ -70,8 +72,11 @@ class Area:
         """
         left, bottom, right, top = bounds
         if not (all(map(math.isfinite, bounds)) and left < right and bottom < top):
-            raise ParameterError(f"the extent {_numbers(bounds)} is empty", "its order is xmin, ymin, xmax, ymax",
-                                 "check the order and the signs")
+            raise ParameterError(
+                f"the extent {_numbers(bounds)} is empty",
+                "its order is xmin, ymin, xmax, ymax",
+                "check the order and the signs",
+            )
         return _on_grid(np.array([shapely.box(*bounds)]), crs, grid, "the extent")
 
     def touches(self, window: Window) -> bool:
@@ -93,7 +98,9 @@ class Area:
                 place = Window(col * _BLOCK, row * _BLOCK, _BLOCK, _BLOCK)
                 part = place.intersect(common)
                 block = self._block(row, col)
-                result[part.moved(-window.col, -window.row).slices()] = block[part.moved(-place.col, -place.row).slices()]
+                result[part.moved(-window.col, -window.row).slices()] = block[
+                    part.moved(-place.col, -place.row).slices()
+                ]
         return result
 
     def _rasterise(self, row: int, col: int) -> np.ndarray:
@@ -128,11 +135,16 @@ def _read(name: str) -> tuple[np.ndarray, CRS]:
         with np.errstate(invalid="ignore"):  # damaged coordinates are looked for below
             geometries = shapely.from_wkb(wkb, on_invalid="fix")
     except (DataSourceError, DataLayerError, CPLE_BaseError, shapely.errors.GEOSException) as error:
-        raise SourceError(f'"{path}" cannot be read as polygons', str(error), "give a GeoPackage, GeoJSON or Shapefile") from error
+        raise SourceError(
+            f'"{path}" cannot be read as polygons', str(error), "give a GeoPackage, GeoJSON or Shapefile"
+        ) from error
     polygons = _polygons_in(geometries[~shapely.is_missing(geometries)], path)
     if not meta["crs"]:
-        raise SourceError(f'the polygons in "{path}" have no CRS', "the file does not say where they lie",
-                          "assign the CRS (for a Shapefile: the .prj file) and try again")
+        raise SourceError(
+            f'the polygons in "{path}" have no CRS',
+            "the file does not say where they lie",
+            "assign the CRS (for a Shapefile: the .prj file) and try again",
+        )
     return polygons, parse_crs(meta["crs"])
 
 
@@ -145,7 +157,9 @@ def _choose_layer(path: str, wanted: str) -> str:
     layers = {str(name): str(kind) for name, kind in pyogrio.list_layers(path)}
     if wanted:
         if wanted not in layers:
-            raise SourceError(f'"{path}" has no layer "{wanted}"', f"its layers are {', '.join(layers)}", "name one of these")
+            raise SourceError(
+                f'"{path}" has no layer "{wanted}"', f"its layers are {', '.join(layers)}", "name one of these"
+            )
         return wanted
     for mark in ("Polygon", "Surface", "Unknown", "Collection"):
         for name, kind in layers.items():
@@ -166,7 +180,9 @@ def _polygons_in(geometries: np.ndarray, path: str) -> np.ndarray:
     polygons = _simple_polygons(geometries)
     if len(polygons) == 0:
         kinds = sorted({geometry.geom_type for geometry in geometries})
-        raise SourceError(f'"{path}" has no polygons', f"it holds {', '.join(kinds) or 'no geometries'}", "give a file of polygons")
+        raise SourceError(
+            f'"{path}" has no polygons', f"it holds {', '.join(kinds) or 'no geometries'}", "give a file of polygons"
+        )
     return polygons
 
 
@@ -187,7 +203,9 @@ def _on_grid(polygons: np.ndarray, crs: CRS, grid: Grid, title: str) -> Area:
     in_crs = polygons if crs == grid.crs else _reprojected(polygons, crs, grid, title)
     inverse = ~grid.transform
     pixels = shapely.transform(in_crs, lambda x, y: inverse @ (x, y), interleaved=False)
-    inside = _simple_polygons(shapely.intersection(shapely.make_valid(pixels), shapely.box(0, 0, grid.width, grid.height)))
+    inside = _simple_polygons(
+        shapely.intersection(shapely.make_valid(pixels), shapely.box(0, 0, grid.width, grid.height))
+    )
     if len(inside) == 0:
         raise _outside(polygons, crs, grid, title)
     return Area(inside, grid)
@@ -205,7 +223,9 @@ def _reprojected(polygons: np.ndarray, crs: CRS, grid: Grid, title: str) -> np.n
     xs, ys = transform(crs, grid.crs, *shapely.get_coordinates(dense).T)
     points = np.stack([xs, ys], axis=1)
     if not np.isfinite(points).all():
-        raise GridError(f"{title} cannot be expressed in the CRS of the scene", "it lies outside the CRS's domain of use")
+        raise GridError(
+            f"{title} cannot be expressed in the CRS of the scene", "it lies outside the CRS's domain of use"
+        )
     return np.asarray(shapely.set_coordinates(dense, points))
 
 
@@ -214,9 +234,11 @@ def _outside(polygons: np.ndarray, crs: CRS, grid: Grid, title: str) -> GridErro
     area = tuple(shapely.total_bounds(polygons).tolist())
     scene = reproject_bounds(grid.bounds, grid.crs, crs)
     name = crs.to_string() if crs.to_epsg() else "its CRS"
-    return GridError(f"{title} lies outside the scene",
-                     f"in {name} it spans {_numbers(area)} and the scene {_numbers(scene)} (xmin, ymin, xmax, ymax)",
-                     "check the area and its CRS")
+    return GridError(
+        f"{title} lies outside the scene",
+        f"in {name} it spans {_numbers(area)} and the scene {_numbers(scene)} (xmin, ymin, xmax, ymax)",
+        "check the area and its CRS",
+    )
 
 
 def _numbers(bounds: tuple[float, ...]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pyogrio
@@ -13,16 +15,18 @@ from pyogrio._err import CPLE_BaseError
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
 
+from backend.geo.writer import output_error, replace
 from backend.protocol.errors import OutputError
 
 # A batch is one transaction; this much geometry waits in memory (16 bytes a vertex).
 BATCH_VERTICES = 500_000
 # SQLite keeps these beside the file while it writes.
 _SIDECARS = ("", "-journal", "-wal", "-shm")
+_GEOMETRY = "geom"
 
 
 class GeoPackageWriter:
-    """Writes one layer of polygons with attributes; a context manager that keeps the file only if nothing went wrong.
+    """Writes one layer of polygons with attributes.
 
     The part file is named NAME.part.gpkg: the GeoPackage driver complains about any other ending.
 
@@ -48,15 +52,6 @@ class GeoPackageWriter:
         self.count = 0
         self.discard()
 
-    def __enter__(self) -> GeoPackageWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-
     def write(self, polygons: np.ndarray, columns: dict[str, np.ndarray]) -> None:
         """Adds features: shapely polygons (N,) and one column (N,) for each field."""
         if len(polygons) == 0:
@@ -72,13 +67,13 @@ class GeoPackageWriter:
         if self._waiting or not self._begun:
             self._flush()
         try:
+            self._check()
             with open(self._part, "rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(self._part, self._path)
-        except OSError as error:
+            replace(self._part, self._path)
+        except (OSError, sqlite3.Error) as error:
             self.discard()
-            raise OutputError(f'"{self._path}" cannot be written', error.strerror or str(error),
-                              "close it where it is open, or choose another name") from error
+            raise output_error(self._path, error) from error
         return self.count
 
     def discard(self) -> None:
@@ -89,19 +84,46 @@ class GeoPackageWriter:
         except OSError as error:
             raise OutputError(f'"{self._part}" cannot be removed', error.strerror or str(error)) from error
 
+    def _check(self) -> None:
+        """Makes sure that all features and their spatial index are there: GDAL adds the index last, in silence.
+
+        Raises:
+            OSError, sqlite3.Error: when something is missing.
+        """
+        tables = [self._layer] if self.count == 0 else [self._layer, f"rtree_{self._layer}_{_GEOMETRY}_rowid"]
+        with closing(sqlite3.connect(self._part)) as database:
+            for table in tables:
+                # The names are this module's own.
+                (count,) = database.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()  # noqa: S608  # nosec B608
+                if count != self.count:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def _flush(self) -> None:
         """Writes what waits as one transaction; without features it makes an empty layer."""
-        polygons = np.concatenate([part for part, _ in self._waiting] or [np.zeros(0, dtype=object)])
-        columns = [np.concatenate([part[name] for _, part in self._waiting] or [[]]).astype(dtype)
-                   for name, dtype in self._fields.items()]
+        polygons = np.concatenate([np.zeros(0, dtype=object), *(part for part, _ in self._waiting)])
+        columns: list[np.ndarray] = [
+            np.concatenate([np.zeros(0, dtype=dtype), *(part[name] for _, part in self._waiting)]).astype(dtype)
+            for name, dtype in self._fields.items()
+        ]
         self._waiting, self._waiting_vertices = [], 0
         try:
             pyogrio.raw.write(
-                str(self._part), geometry=shapely.to_wkb(polygons), field_data=columns, fields=list(self._fields),
-                layer=self._layer, driver="GPKG", geometry_type="Polygon", crs=self._crs, append=self._begun,
+                str(self._part),
+                geometry=shapely.to_wkb(polygons),
+                field_data=columns,
+                fields=list(self._fields),
+                layer=self._layer,
+                driver="GPKG",
+                geometry_type="Polygon",
+                crs=self._crs,
+                append=self._begun,
+                layer_options={} if self._begun else {"GEOMETRY_NAME": _GEOMETRY},
             )
         except (DataSourceError, DataLayerError, CPLE_BaseError) as error:
             self.discard()
-            raise OutputError(f'"{self._path}" cannot be written', str(error),
-                              "check that the folder exists, may be written to and has free space") from error
+            raise OutputError(
+                f'"{self._path}" cannot be written',
+                str(error),
+                "check that the folder exists, may be written to and has free space",
+            ) from error
         self._begun = True

@@ -69,7 +69,11 @@ class ExactOutlines:
     def _keep(self, corners: Corners, pieces: np.ndarray, classes: np.ndarray) -> None:
         """Stores the corners of regions that reach the chunk's border."""
         order = np.argsort(corners.region, kind="stable")
-        region, points, turns = corners.region[order], (corners.row * self._stride + corners.col)[order], corners.turn[order]
+        region, points, turns = (
+            corners.region[order],
+            (corners.row * self._stride + corners.col)[order],
+            corners.turn[order],
+        )
         borders = [*np.flatnonzero(np.diff(region, prepend=-1)).tolist(), len(region)]
         for start, end in pairwise(borders):
             number = region[start]
@@ -91,9 +95,9 @@ class ExactOutlines:
 class SimplifiedOutlines:
     """Outlines simplified so that neighbours keep one common border, without gaps or overlaps.
 
-    Chunks are put together to blocks fixed on the grid. The regions of a block, those of nodata included, are simplified
-    as a coverage whose frame stays as it is; pieces of a region are united across the frames. Vertices stay on corners
-    of pixels.
+    Chunks are put together to blocks fixed on the grid. The regions of a block, those of nodata included, are
+    simplified as a coverage whose frame stays as it is; pieces of a region are united across the frames. Vertices stay
+    on corners of pixels.
 
     Args:
         tolerance_px: in pixels: the square root of the area of the corners that are cut off.
@@ -125,7 +129,7 @@ class SimplifiedOutlines:
         if wanted.any():
             _, polygons = trace_polygons(find_corners(regions.labels), find_junctions(regions.labels))
             polygons = shapely.coverage_simplify(polygons, self._tolerance, simplify_boundary=False)
-            polygons = shapely.transform(polygons, lambda points: points + (window.col, window.row))
+            polygons = shapely.transform(polygons, lambda points: points + np.array([window.col, window.row]))
             for number in np.flatnonzero(pieces != CLOSED).tolist():
                 self._open[int(pieces[number])] = int(regions.classes[number]), polygons[number]
             inside = wanted & (pieces == CLOSED)
@@ -153,9 +157,13 @@ class _Blocks:
         """Takes a chunk in and gives the blocks that it fills up."""
         for row in range(window.row // BLOCK, (window.bottom - 1) // BLOCK + 1):
             for col in range(window.col // BLOCK, (window.right - 1) // BLOCK + 1):
-                place, block, missing = self._parts.pop((row, col), None) or self._new(row, col, classes.dtype)
+                if (row, col) not in self._parts:
+                    self._parts[row, col] = self._new(row, col, classes.dtype)
+                place, block, missing = self._parts.pop((row, col))
                 common = place.intersect(window)
-                block[common.moved(-place.col, -place.row).slices()] = classes[common.moved(-window.col, -window.row).slices()]
+                block[common.moved(-place.col, -place.row).slices()] = classes[
+                    common.moved(-window.col, -window.row).slices()
+                ]
                 missing -= common.width * common.height
                 if missing > 0:
                     self._parts[row, col] = place, block, missing

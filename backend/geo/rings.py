@@ -105,7 +105,8 @@ def trace_polygons(corners: Corners, junctions: Junctions | None = None) -> tupl
     """The polygons that complete sets of corners describe, in lattice coordinates (x = column, y = row).
 
     Every region must be 4-connected. Rings touch one another at most in points, so all polygons are valid; holes are
-    rings of their own, every ring starts at its top left edge. Vertices within straight lines are made at junctions only.
+    rings of their own, every ring starts at its top left edge. Vertices within straight lines are made at junctions
+    only.
 
     Returns:
         The region numbers in ascending order (P,), and one shapely polygon for each (P,).

@@ -7,8 +7,8 @@ round on. Large regions are settled from the beginning, so a chain of small regi
 After `MAX_ROUNDS` rounds the rest keeps its class, as do small regions that only touch nodata or each other. Nodata
 never changes.
 
-The limit on rounds bounds how far a pixel's result can reach, hence the memory: blocks are read with as much around them
-as their result needs, and the result is that of the whole raster at once.
+The limit on rounds bounds how far a pixel's result can reach, hence the memory: blocks are read with as much around
+them as their result needs, and the result is that of the whole raster at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def pixels_of_area(area_m2: float, grid: Grid) -> int:
         ParameterError: when the area is negative or not a number.
     """
     if not (math.isfinite(area_m2) and area_m2 >= 0):
-        raise ParameterError(f"the smallest area cannot be {area_m2} m2", fix="give a number of square metres, 0 or more")
+        raise ParameterError(
+            f"the smallest area cannot be {area_m2} m2", fix="give a number of square metres, 0 or more"
+        )
     width, height = grid.pixel_size_m()
     return max(1, math.ceil(area_m2 / (width * height) - 1e-6))
 
@@ -113,7 +115,7 @@ class _Job:
                 if self.cancelled():
                     raise Cancelled("the small regions were not removed", "the run was stopped")
                 classes = _sieve_block(source, grid, window, self.min_pixels, nodata)
-                checksums.append(zlib.crc32(np.ascontiguousarray(classes)))
+                checksums.append(zlib.crc32(np.ascontiguousarray(classes).data))
                 target.write(classes, 1, window=_place(window))
                 self.progress((number + 1) / len(windows))
         # GDAL writes what its cache holds when a file is closed, and keeps silent when the disk is full then.
@@ -198,8 +200,16 @@ def _sieve_view(classes: np.ndarray, min_pixels: int, nodata: int | None, sides:
 
 def _labels_at(labels: np.ndarray, sides: _Sides) -> np.ndarray:
     """The regions that touch open sides."""
-    lines = [line for is_open, line in ((sides.left, labels[:, 0]), (sides.top, labels[0]), (sides.right, labels[:, -1]),
-                                        (sides.bottom, labels[-1])) if is_open]
+    lines = [
+        line
+        for is_open, line in (
+            (sides.left, labels[:, 0]),
+            (sides.top, labels[0]),
+            (sides.right, labels[:, -1]),
+            (sides.bottom, labels[-1]),
+        )
+        if is_open
+    ]
     found = np.unique(np.concatenate(lines)) if lines else np.zeros(0, dtype=labels.dtype)
     return found[found >= 0]
 
@@ -220,7 +230,7 @@ def _borders(regions: Regions, small: np.ndarray) -> _Borders:
 
 
 def _settle(classes: np.ndarray, settled: np.ndarray, doubtful: np.ndarray, borders: _Borders) -> np.ndarray:
-    """The class of each region after all rounds; `doubtful` grows by the regions whose result may depend on doubtful ones.
+    """The class of each region after all rounds; `doubtful` grows by the regions that doubtful ones may have touched.
 
     Args:
         classes: class of each region (regions,).
@@ -238,12 +248,16 @@ def _settle(classes: np.ndarray, settled: np.ndarray, doubtful: np.ndarray, bord
         ready = settled[borders.neighbour] & ~doubtful[borders.small]
         if not ready.any() and not len(doubt):
             break
-        region, index = _longest(borders.small[ready], class_index[borders.neighbour[ready]], borders.length[ready], len(values))
+        region, index = _longest(
+            borders.small[ready], class_index[borders.neighbour[ready]], borders.length[ready], len(values)
+        )
         class_index[region], final[region], settled[region] = index, values[index], True
     return final
 
 
-def _longest(region: np.ndarray, class_index: np.ndarray, length: np.ndarray, kinds: int) -> tuple[np.ndarray, np.ndarray]:
+def _longest(
+    region: np.ndarray, class_index: np.ndarray, length: np.ndarray, kinds: int
+) -> tuple[np.ndarray, np.ndarray]:
     """For each region the class with the longest border, the lower one when equal."""
     keys, inverse = np.unique(region * kinds + class_index, return_inverse=True)
     total = np.bincount(inverse, weights=length, minlength=len(keys))
@@ -267,7 +281,18 @@ def _place(window: Window) -> RasterioWindow:
 def _options(grid: Grid, profile: RasterProfile) -> dict[str, object]:
     """Creation options of the result."""
     return {
-        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": profile.dtype,
-        "nodata": profile.nodata, "crs": grid.crs, "transform": grid.transform, "tiled": True, "blockxsize": _TILE,
-        "blockysize": _TILE, "compress": "ZSTD", "zstd_level": 1, "bigtiff": "IF_SAFER",
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": 1,
+        "dtype": profile.dtype,
+        "nodata": profile.nodata,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "tiled": True,
+        "blockxsize": _TILE,
+        "blockysize": _TILE,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "bigtiff": "IF_SAFER",
     }

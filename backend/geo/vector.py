@@ -20,10 +20,10 @@ LAYER = "polygons"
 class Polygoniser:
     """Writes one polygon for every connected region of a class raster to a GeoPackage.
 
-    Regions are pixels of one class joined by edges (4-connectivity), also across the borders of chunks. Features have the
-    fields `class_id`, `class` and `area_m2` (on the ellipsoid). Whatever the chunks and their order, the same polygons
-    are written; only the order of features follows the chunks. Memory follows the regions that are still open: one that
-    spans the scene is held until it is complete.
+    Regions are pixels of one class joined by edges (4-connectivity), also across the borders of chunks. Features have
+    the fields `class_id`, `class` and `area_m2` (on the ellipsoid). Whatever the chunks and their order, the same
+    polygons are written; only the order of features follows the chunks. Memory follows the regions that are still open:
+    one that spans the scene is held until it is complete.
 
     Args:
         path: the GeoPackage; it appears when `close` is called.
@@ -31,20 +31,30 @@ class Polygoniser:
         legend: names of the classes; a class that is not listed is named by its number.
         nodata: value that is no class.
         min_area_m2: smaller polygons are left out.
-        simplify_px: tolerance in pixels, the square root of the area of the corners that may be cut off; neighbours keep
-            a common border. 0 follows the pixels' edges exactly.
+        simplify_px: tolerance in pixels, the square root of the area of the corners that may be cut off; neighbours
+            keep a common border. 0 follows the pixels' edges exactly.
 
     Raises:
         OutputError: when the file cannot be written, here or at any later call; nothing is left behind then.
     """
 
     def __init__(
-        self, path: str | Path, grid: Grid, legend: Legend, nodata: int, min_area_m2: float = 0.0, simplify_px: float = 0.0
+        self,
+        path: str | Path,
+        grid: Grid,
+        legend: Legend,
+        nodata: int,
+        min_area_m2: float = 0.0,
+        simplify_px: float = 0.0,
     ) -> None:
         self._grid, self._min_area_m2 = grid, min_area_m2
         self._names = {entry.value: entry.name for entry in legend.classes}
-        self._outlines: Outlines = SimplifiedOutlines(grid, nodata, simplify_px) if simplify_px > 0 else ExactOutlines(grid, nodata)
-        self._file = GeoPackageWriter(path, LAYER, {"class_id": np.int32, "class": object, "area_m2": np.float64}, grid.crs)
+        self._outlines: Outlines = (
+            SimplifiedOutlines(grid, nodata, simplify_px) if simplify_px > 0 else ExactOutlines(grid, nodata)
+        )
+        self._file = GeoPackageWriter(
+            path, LAYER, {"class_id": np.int32, "class": object, "area_m2": np.float64}, grid.crs
+        )
 
     def add(self, window: Window, classes: np.ndarray) -> None:
         """Takes a chunk in: classes (H, W) of the pixels of a window; every pixel may come once at most."""

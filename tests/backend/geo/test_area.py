@@ -24,10 +24,26 @@ UTM = CRS.from_epsg(32631)
 GRID = Grid(UTM, Affine(10, 0, 400_000, 0, -10, 5_000_000), 200, 150)
 
 
-def write(path: Path, geometries: list[shapely.Geometry], kind: str = "Polygon", crs: str | None = "EPSG:32631",
-          driver: str = "GPKG", layer: str = "area", append: bool = False) -> Path:
-    pyogrio.raw.write(path, geometry=shapely.to_wkb(np.array(geometries)), field_data=[np.zeros(len(geometries))],
-                      fields=["number"], driver=driver, layer=layer, geometry_type=kind, crs=crs, append=append)
+def write(
+    path: Path,
+    geometries: list[shapely.Geometry],
+    kind: str = "Polygon",
+    crs: str | None = "EPSG:32631",
+    driver: str = "GPKG",
+    layer: str = "area",
+    append: bool = False,
+) -> Path:
+    pyogrio.raw.write(
+        path,
+        geometry=shapely.to_wkb(np.array(geometries)),
+        field_data=[np.zeros(len(geometries))],
+        fields=["number"],
+        driver=driver,
+        layer=layer,
+        geometry_type=kind,
+        crs=crs,
+        append=append,
+    )
     return path
 
 
@@ -89,12 +105,15 @@ def test_mask_does_not_depend_on_the_window(polygons: list[shapely.Geometry], se
         assert Area(np.array([part]), grid).mask(grid.window).any()
 
 
-@pytest.mark.parametrize("shape", [
-    pixel_box(10.2, 5, 10.21, 60),
-    shapely.LineString([GRID.transform @ (3.3, 3.1), GRID.transform @ (120.7, 90.4)]).buffer(0.01),
-    pixel_box(44.1, 44.1, 44.2, 44.2),
-    pixel_box(-30, 20, 0.01, 30),
-])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pixel_box(10.2, 5, 10.21, 60),
+        shapely.LineString([GRID.transform @ (3.3, 3.1), GRID.transform @ (120.7, 90.4)]).buffer(0.01),
+        pixel_box(44.1, 44.1, 44.2, 44.2),
+        pixel_box(-30, 20, 0.01, 30),
+    ],
+)
 def test_thin_polygons_do_not_vanish(tmp_path: Path, shape: shapely.Geometry) -> None:
     area = Area.from_file(write(tmp_path / "area.gpkg", [shape]), GRID)
     mask = area.mask(GRID.window)
@@ -176,13 +195,16 @@ def test_many_parts_and_height_coordinates(tmp_path: Path) -> None:
     assert area.touches(Window(3, 3, 5, 5)) and not area.touches(Window(20, 20, 10, 10))
 
 
-@pytest.mark.parametrize(("geometry", "kind", "words"), [
-    (shapely.Point(400_500, 4_999_500), "Point", "has no polygons"),
-    (shapely.LineString([(400_500, 4_999_500), (400_600, 4_999_500)]), "LineString", "has no polygons"),
-    (shapely.Polygon(), "Polygon", "has no polygons"),
-    (shapely.Polygon([(400_000, 5e6), (400_100, 5e6), (400_200, 5e6)]), "Polygon", "has no polygons"),
-    (shapely.Polygon([(400_000, 5e6), (np.inf, 5e6), (400_200, 4.9e6)]), "Polygon", "damaged"),
-])
+@pytest.mark.parametrize(
+    ("geometry", "kind", "words"),
+    [
+        (shapely.Point(400_500, 4_999_500), "Point", "has no polygons"),
+        (shapely.LineString([(400_500, 4_999_500), (400_600, 4_999_500)]), "LineString", "has no polygons"),
+        (shapely.Polygon(), "Polygon", "has no polygons"),
+        (shapely.Polygon([(400_000, 5e6), (400_100, 5e6), (400_200, 5e6)]), "Polygon", "has no polygons"),
+        (shapely.Polygon([(400_000, 5e6), (np.inf, 5e6), (400_200, 4.9e6)]), "Polygon", "damaged"),
+    ],
+)
 def test_what_is_no_polygon_is_refused(tmp_path: Path, geometry: shapely.Geometry, kind: str, words: str) -> None:
     path = write(tmp_path / "area.gpkg", [geometry], kind)
     with pytest.raises(SourceError, match=words):
@@ -207,10 +229,17 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         Area.from_file(tmp_path / "place.shp", GRID)
 
 
-@pytest.mark.parametrize(("crs", "bounds", "words"), [
-    ("EPSG:32631", (500_000, 4_000_000, 500_100, 4_000_100), "500000, 4000000, 500100, 4000100.*400000, 4998500, 402000"),
-    ("EPSG:4326", (10, 50, 11, 51), "10, 50, 11, 51.*1.7"),
-])
+@pytest.mark.parametrize(
+    ("crs", "bounds", "words"),
+    [
+        (
+            "EPSG:32631",
+            (500_000, 4_000_000, 500_100, 4_000_100),
+            "500000, 4000000, 500100, 4000100.*400000, 4998500, 402000",
+        ),
+        ("EPSG:4326", (10, 50, 11, 51), "10, 50, 11, 51.*1.7"),
+    ],
+)
 def test_area_beside_the_scene(tmp_path: Path, crs: str, bounds: tuple[float, ...], words: str) -> None:
     path = write(tmp_path / "area.gpkg", [shapely.box(*bounds)], crs=crs)
     with pytest.raises(GridError, match=f"outside the scene.*{words}"):

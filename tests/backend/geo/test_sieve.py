@@ -25,14 +25,28 @@ from backend.protocol.errors import Cancelled, OutputError, ParameterError, Sour
 
 NODATA = 255
 PROFILE = RasterProfile(
-    dtype="uint8", nodata=NODATA, descriptions=("class",), tags={"RUN": "7"},
-    legend=Legend((LegendClass(0, "water", (0, 0, 255)), LegendClass(1, "forest", (0, 128, 0)))))
+    dtype="uint8",
+    nodata=NODATA,
+    descriptions=("class",),
+    tags={"RUN": "7"},
+    legend=Legend((LegendClass(0, "water", (0, 0, 255)), LegendClass(1, "forest", (0, 128, 0)))),
+)
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path: Path, classes: np.ndarray) -> Path:
-    with rasterio.open(path, "w", driver="GTiff", height=classes.shape[0], width=classes.shape[1], count=1, dtype="uint8",
-                       crs="EPSG:32631", transform=Affine(10, 0, 4e5, 0, -10, 5e6), nodata=NODATA) as dataset:
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=classes.shape[0],
+        width=classes.shape[1],
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32631",
+        transform=Affine(10, 0, 4e5, 0, -10, 5e6),
+        nodata=NODATA,
+    ) as dataset:
         dataset.write(classes, 1)
     return path
 
@@ -57,7 +71,9 @@ def by_the_rule(classes: np.ndarray, min_pixels: int) -> np.ndarray:
         for region, counter in shares.items():
             final[region] = min(counter, key=lambda value, counter=counter: (-counter[value], value))
         settled |= set(shares)
-    return np.array([[NODATA if label < 0 else final[label] for label in line] for line in regions.labels.tolist()], np.uint8)
+    return np.array(
+        [[NODATA if label < 0 else final[label] for label in line] for line in regions.labels.tolist()], np.uint8
+    )
 
 
 @st.composite
@@ -66,7 +82,9 @@ def maps(draw: st.DrawFn, largest: int) -> np.ndarray:
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     height, width = draw(st.integers(1, largest)), draw(st.integers(1, largest))
     grain = draw(st.sampled_from([1, 2, 5]))
-    coarse = generator.choice([0, 1, 2, 3, NODATA], size=(height // grain + 1, width // grain + 1), p=[0.3, 0.3, 0.2, 0.1, 0.1])
+    coarse = generator.choice(
+        [0, 1, 2, 3, NODATA], size=(height // grain + 1, width // grain + 1), p=[0.3, 0.3, 0.2, 0.1, 0.1]
+    )
     classes = np.kron(coarse, np.ones((grain, grain)))[:height, :width]
     speckled = generator.random(classes.shape) < draw(st.sampled_from([0, 0.05, 0.4]))
     return np.where(speckled, generator.integers(0, 4, classes.shape), classes).astype(np.uint8)
@@ -115,7 +133,11 @@ def test_file_carries_the_profile(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["classes.tif", "sieved.tif"]
     assert shares[-1] == 1.0
     with rasterio.open(tmp_path / "sieved.tif") as dataset:
-        assert (dataset.nodata, dataset.crs.to_epsg(), dataset.transform) == (NODATA, 32631, Affine(10, 0, 4e5, 0, -10, 5e6))
+        assert (dataset.nodata, dataset.crs.to_epsg(), dataset.transform) == (
+            NODATA,
+            32631,
+            Affine(10, 0, 4e5, 0, -10, 5e6),
+        )
         assert dataset.colormap(1)[1] == (0, 128, 0, 255)
         assert (dataset.descriptions, dataset.tags()["RUN"], dataset.block_shapes) == (("class",), "7", [(512, 512)])
 
@@ -157,6 +179,8 @@ except OutputError:
     sys.exit(7)
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=False, capture_output=True)
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, check=False, capture_output=True
+    )
     assert result.returncode == 7, result.stderr
     assert os.listdir(tmp_path) == ["classes.tif"]

@@ -25,7 +25,9 @@ from backend.geo.writer import Legend, LegendClass
 from backend.protocol.errors import OutputError
 
 NODATA = 255
-LEGEND = Legend((LegendClass(0, "water", (0, 0, 255)), LegendClass(1, "forêt", (0, 128, 0)), LegendClass(2, "field", (9, 9, 9))))
+LEGEND = Legend(
+    (LegendClass(0, "water", (0, 0, 255)), LegendClass(1, "forêt", (0, 128, 0)), LegendClass(2, "field", (9, 9, 9)))
+)
 UTM = CRS.from_epsg(32631)
 
 
@@ -59,10 +61,16 @@ def chunked_maps(draw: st.DrawFn) -> tuple[np.ndarray, list[Window]]:
     """A map of few classes and nodata, and windows that cover it in any order."""
     height, width = draw(st.integers(1, 16)), draw(st.integers(1, 16))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
-    classes = generator.choice([0, 1, 2, NODATA], size=(height, width), p=draw(st.sampled_from(
-        [(0.25, 0.25, 0.25, 0.25), (0.6, 0.4, 0, 0), (0.9, 0.1, 0, 0), (0.45, 0.45, 0, 0.1)]))).astype(np.uint8)
-    windows = [Window(left, top, right - left, bottom - top)
-               for left, right in cuts(draw, width) for top, bottom in cuts(draw, height)]
+    classes = generator.choice(
+        [0, 1, 2, NODATA],
+        size=(height, width),
+        p=draw(st.sampled_from([(0.25, 0.25, 0.25, 0.25), (0.6, 0.4, 0, 0), (0.9, 0.1, 0, 0), (0.45, 0.45, 0, 0.1)])),
+    ).astype(np.uint8)
+    windows = [
+        Window(left, top, right - left, bottom - top)
+        for left, right in cuts(draw, width)
+        for top, bottom in cuts(draw, height)
+    ]
     return classes, draw(st.permutations(windows))
 
 
@@ -80,14 +88,21 @@ def test_polygons_reproduce_the_raster_for_any_chunks(tmp_path: Path, case: tupl
     assert shapely.is_valid(polygons).all()
     assert shapely.area(polygons).sum() == 100 * (classes != NODATA).sum()
     if count:
-        burnt = rasterize(list(zip(polygons, columns["class_id"].tolist(), strict=True)), out_shape=grid.shape,
-                          transform=grid.transform, fill=NODATA, dtype="uint8")
+        burnt = rasterize(
+            list(zip(polygons, columns["class_id"].tolist(), strict=True)),
+            out_shape=grid.shape,
+            transform=grid.transform,
+            fill=NODATA,
+            dtype="uint8",
+        )
         np.testing.assert_array_equal(burnt, classes)
 
 
 @relaxed
 @given(chunked_maps(), st.sampled_from([0.0, 1.0]))
-def test_result_does_not_depend_on_the_chunks(tmp_path: Path, case: tuple[np.ndarray, list[Window]], tolerance: float) -> None:
+def test_result_does_not_depend_on_the_chunks(
+    tmp_path: Path, case: tuple[np.ndarray, list[Window]], tolerance: float
+) -> None:
     classes, windows = case
     grid = grid_of(classes.shape)
     with pytest.MonkeyPatch.context() as patch:
@@ -152,16 +167,21 @@ def test_small_regions_are_dropped_after_they_were_merged(tmp_path: Path) -> Non
 def test_chunks_that_never_come_are_nodata(tmp_path: Path) -> None:
     classes = np.ones((10, 20), np.uint8)
     for tolerance in (0.0, 1.0):
-        polygonise(tmp_path / "map.gpkg", grid_of(classes.shape), classes, [Window(0, 0, 10, 10)], simplify_px=tolerance)
+        polygonise(
+            tmp_path / "map.gpkg", grid_of(classes.shape), classes, [Window(0, 0, 10, 10)], simplify_px=tolerance
+        )
         polygons, _ = read(tmp_path / "map.gpkg")
         assert [polygon.bounds for polygon in polygons] == [(400_000, 4_999_900, 400_100, 5_000_000)]
 
 
-@pytest.mark.parametrize(("crs", "transform", "expected"), [
-    (UTM, Affine(10, 0, 400_000, 0, -10, 5_000_100), 10005.545585696906),
-    (CRS.from_epsg(3857), Affine(5_000, 0, 1e6, 0, -5_000, 6.05e6), 1141470916.761921),
-    (CRS.from_epsg(4326), Affine(0.1, 0, 10, 0, -0.1, 51), 7892218857.947648),
-])
+@pytest.mark.parametrize(
+    ("crs", "transform", "expected"),
+    [
+        (UTM, Affine(10, 0, 400_000, 0, -10, 5_000_100), 10005.545585696906),
+        (CRS.from_epsg(3857), Affine(5_000, 0, 1e6, 0, -5_000, 6.05e6), 1141470916.761921),
+        (CRS.from_epsg(4326), Affine(0.1, 0, 10, 0, -0.1, 51), 7892218857.947648),
+    ],
+)
 def test_area_is_on_the_ellipsoid(tmp_path: Path, crs: CRS, transform: Affine, expected: float) -> None:
     classes = np.ones((10, 10), np.uint8)
     grid = grid_of(classes.shape, crs, transform)
@@ -177,8 +197,13 @@ def test_rotated_grid(tmp_path: Path) -> None:
     grid = grid_of(classes.shape, UTM, transform)
     polygonise(tmp_path / "map.gpkg", grid, classes, [Window(0, 0, 4, 6), Window(4, 0, 4, 6)])
     polygons, columns = read(tmp_path / "map.gpkg")
-    burnt = rasterize(list(zip(polygons, columns["class_id"].tolist(), strict=True)), out_shape=grid.shape,
-                      transform=grid.transform, fill=NODATA, dtype="uint8")
+    burnt = rasterize(
+        list(zip(polygons, columns["class_id"].tolist(), strict=True)),
+        out_shape=grid.shape,
+        transform=grid.transform,
+        fill=NODATA,
+        dtype="uint8",
+    )
     np.testing.assert_array_equal(burnt, classes)
 
 
@@ -207,9 +232,11 @@ def test_missing_folder_is_an_output_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are a POSIX matter")
-def test_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing_bytes", [300_000, 4096])
+def test_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path, missing_bytes: int) -> None:
+    """Also when only the last page is missing: GDAL builds the spatial index last and does not report a failure."""
     script = f"""
-import resource, signal, sys
+import os, resource, signal, sys
 import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
@@ -217,19 +244,28 @@ from backend.geo.grid import Grid
 from backend.geo.vector import Polygoniser
 from backend.geo.writer import Legend
 from backend.protocol.errors import OutputError
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
-classes = np.random.default_rng(0).integers(0, 3, (200, 200))
-grid = Grid(CRS.from_epsg(32631), Affine(10, 0, 0, 0, -10, 0), 200, 200)
-polygoniser = Polygoniser({str(tmp_path / "map.gpkg")!r}, grid, Legend(()), 255)
-try:
-    polygoniser.add(grid.window, classes)
+
+def write():
+    polygoniser = Polygoniser("map.gpkg", grid, Legend(()), 255)
+    polygoniser.add(grid.window, np.random.default_rng(0).integers(0, 3, (60, 60)))
     polygoniser.close()
+
+grid = Grid(CRS.from_epsg(32631), Affine(10, 0, 0, 0, -10, 0), 60, 60)
+write()
+limit = os.path.getsize("map.gpkg") - {missing_bytes}
+os.unlink("map.gpkg")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    write()
 except OutputError:
     sys.exit(7)
 """
-    root = Path(__file__).parents[3]
-    assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 7
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, check=False, capture_output=True
+    )
+    assert result.returncode == 7, result.stderr
     assert os.listdir(tmp_path) == []
 
 
