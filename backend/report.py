@@ -25,7 +25,7 @@ def _segment(result: dict[str, Any]) -> Iterator[str]:
             yield f"{kind.replace('_', ' '):<14} {name}"
     compute = result["compute"]
     yield (
-        f"{result['windows']} windows in {result['seconds']} s on {compute['device']} "
+        f"{_counted(result['windows'], 'window')} in {result['seconds']} s on {compute['device']} "
         f"({compute['runtime']}, {compute['precision']})"
     )
 
@@ -35,13 +35,20 @@ def _plan(result: dict[str, Any]) -> Iterator[str]:
     yield f"result    {result['width']} x {result['height']} px of {width:g} x {height:g} in {result['crs']}"
     for item in result["inputs"]:
         yield f"input     {item['slot']}: {item['sensor'] or 'sensor not known'}, {item['date'] or 'date not known'}"
-    yield f"windows   {result['windows']} of {result['window']} px, written in {result['chunks']} chunks"
+    yield (
+        f"windows   {_counted(result['windows'], 'window')} of {result['window']} px, "
+        f"written in {_counted(result['chunks'], 'chunk')}"
+    )
     compute = result["compute"]
     yield f"compute   {compute['device']}, {compute['runtime']}, {compute['precision']}, batch {compute['batch']}"
     yield f"memory    about {result['memory_bytes'] / 1e9:.2f} GB"
     yield f"time      about {result['seconds']:g} s"
     for warning in result["warnings"]:
         yield f"warning   {warning}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _models(models: list[dict[str, Any]]) -> Iterator[str]:
