@@ -94,7 +94,7 @@ class GeoPackageWriter:
         with closing(sqlite3.connect(self._part)) as database:
             for table in tables:
                 # The names are this module's own.
-                (count,) = database.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()  # noqa: S608
+                (count,) = database.execute(f'SELECT COUNT(*) FROM "{table}"').fetchone()  # noqa: S608  # nosec B608
                 if count != self.count:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
