@@ -215,14 +215,18 @@ def _swaths(cols: Axis, area: Window, most: int) -> tuple[Swath, ...]:
 
 
 def _groups(axis: Axis, first: int, end: int, most: int) -> tuple[range, ...]:
-    """The windows that touch the pixels first..end-1, in groups of about `most`.
+    """The windows that touch the pixels first..end-1, in groups of at most `most`.
 
-    Windows that start at or before the first pixel stay together, so that every group finishes pixels of its own.
+    Windows that start at or before the first pixel stay together, however many, so that every group finishes pixels of
+    its own.
     """
     indices = axis.covering(first, end)
     leading = max(i for i in indices if axis.starts[i] <= first or i == indices.start)
-    groups = _split(range(leading, indices.stop), most)
-    return (range(indices.start, groups[0].stop), *groups[1:])
+    groups = _split(indices, most)
+    if groups[0].stop > leading:
+        return groups
+    rest = range(leading + 1, indices.stop)
+    return (range(indices.start, rest.start), *(_split(rest, most) if rest else ()))
 
 
 def _split(indices: range, most: int) -> tuple[range, ...]:
