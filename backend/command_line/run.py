@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from backend.arguments import Arguments, parse
+from backend.command_line.arguments import Arguments, parse
+from backend.command_line.report import lines
+from backend.command_line.screen import Screen
 from backend.protocol.errors import Cancelled, EarthPrismError, InternalError
 from backend.protocol.jobs import InstallJob, RemoveJob, SegmentJob
-from backend.protocol.messages import ChunkWritten, JobEvent, Logged, Progress, Waiting, Warned
-from backend.report import lines
 from backend.tasks.context import Context
 from backend.tasks.log import open_log
 
@@ -114,7 +114,7 @@ def _failed(error: EarthPrismError, wants_json: bool) -> int:
 
 def _cancellable_context(command: str) -> Context:
     """A context that Ctrl-C and a polite kill cancel; the second Ctrl-C ends the process at once."""
-    context = Context(_Screen())
+    context = Context(Screen())
 
     def stop(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -124,53 +124,3 @@ def _cancellable_context(command: str) -> Context:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
     return context
-
-
-class _Screen:
-    """Shows events on stderr: a line that is overwritten on a terminal, one line per tenth elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._shown = ("", -1)
-
-    def __call__(self, event: JobEvent) -> None:
-        match event:
-            case Progress():
-                self._progress(event)
-            case Warned(text):
-                self._line(f"warning: {text}")
-            case Waiting(device, pid):
-                self._line(f"waiting for {device}, which process {pid or 'unknown'} holds")
-            case Logged(text):
-                self._line(text)
-            case ChunkWritten():
-                log.info("finished %s %s", event.output, event.window)
-
-    def _progress(self, event: Progress) -> None:
-        tenth = int(event.fraction * 10)
-        if not self._live and self._shown == (event.stage, tenth):
-            return
-        self._shown = (event.stage, tenth)
-        rate = f", {event.rate:.1f}/s" if event.rate and event.total > 100 else ""
-        left = f", {_duration(event.seconds_left)} left" if event.seconds_left else ""
-        text = f"{event.stage} {event.fraction:4.0%} ({event.done}/{event.total}{rate}{left})"
-        if self._live:
-            sys.stderr.write(f"\r\x1b[K{text}" + ("\n" if event.done >= event.total else ""))
-        else:
-            sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-    def _line(self, text: str) -> None:
-        sys.stderr.write(("\r\x1b[K" if self._live else "") + text + "\n")
-        sys.stderr.flush()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60} h {minutes % 60:02d} min"
-        if minutes >= 60
-        else f"{minutes}:{rest:02d} min"
-        if minutes
-        else f"{rest} s"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ def parse(arguments: Sequence[str]) -> Arguments:
         ParameterError: an option is unknown, missing or has no usable value.
         SystemExit: help or the version was asked for and printed.
     """
-    found = _parser().parse_args(_with_extent_joined(arguments))
+    found = _parser().parse_args(_with_numbers_joined(arguments))
     if found.command == "models":
         return _models(found)
     if found.command == "inspect":
@@ -59,11 +60,11 @@ def parse(arguments: Sequence[str]) -> Arguments:
     return Arguments(found.command, segment_job(found))
 
 
-def _with_extent_joined(arguments: Sequence[str]) -> list[str]:
+def _with_numbers_joined(arguments: Sequence[str]) -> list[str]:
     """The same arguments, "--extent -3,40,2,44" written as one: argparse takes a leading minus for an option."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1] == "--extent":
+        if joined and joined[-1] in ("--extent", "--mask-values") and not argument.startswith("--"):
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)
@@ -165,8 +166,7 @@ def segment_job(found: argparse.Namespace) -> SegmentJob:
     """The job behind the options of `segment` and `plan segment`."""
     inputs = tuple(parse_input(modality, text) for modality in MODALITIES for text in getattr(found, modality))
     extent = None if found.extent is None else parse_extent(found.extent)
-    if found.mask_values is not None and found.mask is None:
-        raise ParameterError("--mask-values needs --mask")
+    _check_companions(found)
     mask = None
     if found.mask is not None:
         values = _integers(found.mask_values) if found.mask_values is not None else ()
@@ -187,6 +187,17 @@ def segment_job(found: argparse.Namespace) -> SegmentJob:
         overlap=found.overlap,
         if_exists="resume" if found.resume else "overwrite" if found.overwrite else "refuse",
     )
+
+
+def _check_companions(found: argparse.Namespace) -> None:
+    """Refuse options that would be without effect."""
+    for option, value, companion, present in (
+        ("--mask-values", found.mask_values, "--mask", found.mask is not None),
+        ("--extent-crs", found.extent_crs, "--extent", found.extent is not None),
+        ("--simplify", found.simplify, "--polygons", found.polygons is not None),
+    ):
+        if value not in (None, 0.0) and not present:
+            raise ParameterError(f"{option} needs {companion}", "", f"add {companion} or leave {option} out")
 
 
 def parse_input(modality: str, text: str) -> InputSpec:
@@ -220,12 +231,14 @@ def _with_option(spec: InputSpec, key: str, value: str) -> InputSpec:
         case "unit":
             return replace(spec, unit=value)
         case "offset":
-            return replace(spec, offset=_number(value, key))
+            return replace(spec, offset=_finite(value, key))
         case "scale":
-            return replace(spec, scale=_number(value, key))
+            return replace(spec, scale=_finite(value, key))
         case "nodata":
             return replace(spec, nodata=_number(value, key))
         case "role":
+            if value not in ("before", "after"):
+                raise ParameterError(f'"{value}" is no role of an input', "", "write ::role=before or ::role=after")
             return replace(spec, role=value)
     raise ParameterError(
         f'"{key}" is no option of an input', "there are sensor, date, bands, unit, offset, scale, nodata, role"
@@ -255,7 +268,14 @@ def _number(text: str, name: str) -> float:
     try:
         value = float(text)
     except ValueError as error:
-        raise ParameterError(f'"{text}" is no number for {name}') from error
+        raise ParameterError(f'"{text}" is no number for {name}', "", "write it as in 10 or 0.0001") from error
+    return value
+
+
+def _finite(text: str, name: str) -> float:
+    value = _number(text, name)
+    if not math.isfinite(value) or (name == "scale" and value == 0):
+        raise ParameterError(f"{name} {text} makes no sense", "numbers could not be converted with it")
     return value
 
 
@@ -272,7 +292,10 @@ def parse_extent(text: str) -> tuple[float, float, float, float]:
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    numbers = [_number(part, "--mask-values") for part in text.split(",") if part.strip()]
-    if not numbers or any(not value.is_integer() for value in numbers):
+    try:
+        numbers = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        numbers = ()
+    if not numbers:
         raise ParameterError(f'"{text}" is no list of mask values', "", "write whole numbers, as in 3,8,9")
-    return tuple(int(value) for value in numbers)
+    return numbers
