@@ -108,7 +108,8 @@ def _add_scene(parser: argparse.ArgumentParser) -> None:
     inputs = parser.add_argument_group(
         "inputs",
         "PATH may be followed by ::sensor=NAME;date=YYYY-MM-DD;bands=B4/B3/B2;unit=db;offset=-1000;scale=0.0001;"
-        "nodata=0. Repeat an option for a time series; join the tiles of a mosaic or the files of the bands as in a.tif|b.tif.",
+        "nodata=0. Repeat an option for a time series; join the tiles of a mosaic or the files of the bands as in "
+        "a.tif|b.tif.",
     )
     for modality, title in (
         ("hr", "high-resolution optical"),

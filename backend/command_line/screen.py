@@ -18,6 +18,7 @@ class Screen:
         self._shown = ("", -1)
 
     def __call__(self, event: JobEvent) -> None:
+        """Show one event."""
         match event:
             case Progress():
                 self._progress(event)

@@ -38,6 +38,7 @@ class Feed:
         operations: for each date, the chain from raw numbers to model input.
         fill: model input where there is no data.
         temporal: True when the model takes an axis of dates.
+        required: True when there is no result where the input has no data.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Feed:
     operations: tuple[tuple[Operation, ...], ...]
     fill: float = 0.0
     temporal: bool = False
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def _read_strip(
         return Strip(segment, index, (), {}, wanted)
     inside = whole.intersect(plan.scene.window)
     rows = [[dated.rows(inside) for dated in feed] for feed in rolling]
-    wanted[: inside.height, : inside.width] = _wanted(plan, inside, rows, filters)
+    wanted[: inside.height, : inside.width] = _wanted(
+        plan, inside, [dated for feed, dated in zip(feeds, rows, strict=True) if feed.required], filters
+    )
     columns = tuple(c for c in touched if wanted[:, _span(plan, swath, c)].any())
     if not columns:
         return Strip(segment, index, (), {}, wanted)
@@ -149,7 +153,7 @@ def _read_strip(
 def _wanted(
     plan: Plan, inside: Window, rows: list[list[tuple[np.ndarray, np.ndarray]]], filters: tuple[Filter, ...]
 ) -> np.ndarray:
-    """Pixels of the area that every input sees at one date at least and that no filter excludes."""
+    """Pixels of the area that every required input sees at one date at least and that no filter excludes."""
     wanted = np.ones((inside.height, inside.width), bool)
     for dated in rows:
         seen = dated[0][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from backend.geo.grid import Grid
 from backend.geo.source import fingerprint
@@ -34,9 +35,8 @@ class SlotInput:
     def feed(self) -> Feed:
         """What the pipeline reads."""
         chains = tuple(operations(item.conversions, self.slot.steps) for item in self.resolved)
-        return Feed(
-            self.slot.name, tuple(item.source for item in self.resolved), chains, self.slot.fill, self.slot.temporal
-        )
+        sources = tuple(item.source for item in self.resolved)
+        return Feed(self.slot.name, sources, chains, self.slot.fill, self.slot.temporal, self.slot.required)
 
     def describe(self) -> dict:
         """JSON values that identify the input and how it is read."""
@@ -83,13 +83,26 @@ def match_inputs(
         _check_count(slot, len(given), name)
         if not given:
             continue
-        pairs = [(spec, resolve(spec, slot.bands, slot.unit)) for spec in given]
+        pairs = [(spec, _resolved(spec, slot)) for spec in given]
         for spec, item in pairs:
             _check_sensor(slot, item, spec, name)
         if len(pairs) > 1:
             pairs = _in_time(pairs)
         found.append(SlotInput(slot, tuple(spec for spec, _ in pairs), tuple(item for _, item in pairs)))
     return tuple(found)
+
+
+def _resolved(spec: InputSpec, slot: InputSlot) -> ResolvedInput:
+    """The raster's bands for a slot; of several rasters, an error says which one is meant."""
+    try:
+        return resolve(spec, slot.bands, slot.unit)
+    except InputError as error:
+        if f'"{spec.paths[0]}' in error.sentence():
+            raise
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        wrong = isinstance(error, ParameterError)
+        what = f'an option of "{spec.paths[0]}" cannot be used' if wrong else f'"{spec.paths[0]}" does not fit'
+        raise type(error)(what, why, error.fix) from error
 
 
 def _check_count(slot: InputSlot, count: int, name: str) -> None:
@@ -99,11 +112,13 @@ def _check_count(slot: InputSlot, count: int, name: str) -> None:
     if count == 0:
         raise InputError(f"{name} needs a {TITLES[slot.modality]} input", "none was given", f"add {option} PATH")
     if not fewest <= count <= most:
-        wanted = str(most) if fewest == most else f"{fewest} to {most}"
+        wanted = f"{fewest} to {most} dates" if fewest < most else "one date" if most == 1 else f"{most} dates"
+        given = "one was" if count == 1 else f"{count} were"
+        times = "once" if wanted == "one date" else "once for every date"
         raise InputError(
-            f"{name} takes {wanted} dates of its {TITLES[slot.modality]} input",
-            f"{count} were given",
-            f'give {option} that many times (tiles of one mosaic belong into one option, as in "a.tif|b.tif")',
+            f"{name} takes {wanted} of its {TITLES[slot.modality]} input",
+            f"{given} given",
+            f'give {option} {times}; tiles of one mosaic belong into one option, as in "a.tif|b.tif"',
         )
 
 
@@ -124,7 +139,15 @@ def _in_time(pairs: list[tuple[InputSpec, ResolvedInput]]) -> list[tuple[InputSp
                 "a time series needs one for every raster",
                 "add ::date=YYYY-MM-DD to the path",
             )
-    return sorted(pairs, key=lambda pair: str(pair[1].date))
+    found = sorted(pairs, key=lambda pair: str(pair[1].date))
+    for (earlier, one), (later, other) in pairwise(found):
+        if one.date == other.date:
+            raise InputError(
+                f'"{earlier.paths[0]}" and "{later.paths[0]}" are of the same date',
+                str(one.date),
+                'join the tiles of one date in one option, as in "a.tif|b.tif", or correct a date with ::date=',
+            )
+    return found
 
 
 def operations(conversions: Sequence[Conversion], steps: Sequence[Step]) -> tuple[Operation, ...]:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rasterio.crs import CRS
 from rasterio.warp import calculate_default_transform
 
 from backend.geo.area import Area
 from backend.geo.grid import Grid, Window, parse_crs, reproject_bounds
 from backend.geo.reader import MaskReader
 from backend.geo.source import Layer, describe, fingerprint, source_from_layers
+from backend.geo.stac import footprint_wgs84
 from backend.geo.warp import footprint
 from backend.protocol.errors import GridError, ParameterError
 from backend.protocol.jobs import AreaSpec, GridSpec, MaskSpec
@@ -24,6 +26,8 @@ from backend.tasks.inputs import SlotInput
 
 # A package's range of pixel sizes is meant in round numbers: 10 m at the equator is 9.3 m at 60 degrees in some grids.
 GSD_TOLERANCE = 0.1
+# Nobody resamples that much, while a metre is 1e-5 degrees: beyond it, units were mixed up.
+MOST_RESAMPLING = 1000.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> P
             "the area of interest and the rasters do not overlap",
             "choose an area inside the rasters",
         )
+    footprint_wgs84(scene.crop(window))  # what has no outline on the Earth is refused now, not after the run
     result = None
     if scene.crs != wanted.crs or scene.pixel_size != wanted.pixel_size:
         result = wanted.crop(wanted.window_of_bounds(scene.crop(window).bounds, scene.crs))
@@ -83,10 +88,27 @@ def _wanted_grid(main: SlotInput, spec: GridSpec) -> Grid:
     bounds = reproject_bounds(base.bounds, base.crs, crs)
     if spec.resolution is not None:
         pixel = (spec.resolution, spec.resolution)
+        _check_resolution(pixel, bounds, base, crs)
     else:
         transform = calculate_default_transform(base.crs, crs, base.width, base.height, *base.bounds)[0]
         pixel = (abs(transform.a), abs(transform.e))
     return Grid.covering(crs, bounds, pixel)
+
+
+def _check_resolution(
+    pixel: tuple[float, float], bounds: tuple[float, float, float, float], base: Grid, crs: CRS
+) -> None:
+    """Refuse metres given for degrees and the like."""
+    given = Grid.covering(crs, (bounds[0], bounds[3] - pixel[1], bounds[0] + pixel[0], bounds[3]), pixel)
+    ratio = math.sqrt(math.prod(given.pixel_size_m()) / math.prod(base.pixel_size_m()))
+    if 1 / MOST_RESAMPLING < ratio < MOST_RESAMPLING:
+        return
+    unit = crs.units_factor[0]
+    raise ParameterError(
+        f"a resolution of {pixel[0]:g} makes no sense",
+        f"it is in units of {crs.to_string()} ({unit}), the pixels of the input have {_metres(base)}",
+        f"give the size of a pixel in that unit ({unit})",
+    )
 
 
 def _reference_grid(path: str, base: Grid) -> Grid:
@@ -141,7 +163,7 @@ def _model_grid(wanted: Grid, low: float, high: float) -> Grid:
 def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
     """Pixels where every required input has a raster."""
     window = scene.window
-    for item in inputs:
+    for item in (item for item in inputs if item.slot.required):
         covered = [footprint(scene, resolved.source.grid).intersect(scene.window) for resolved in item.resolved]
         filled = [c for c in covered if not c.empty]
         if not filled:
@@ -212,6 +234,9 @@ def open_filters(place: Place, mask: MaskSpec | None) -> Iterator[tuple[Filter, 
     if mask is None:
         yield filters
         return
+    covered = footprint(place.scene, describe(mask.path).require_grid())
+    if covered.intersect(place.area).empty:
+        raise GridError(f'the mask "{mask.path}" does not overlap the scene', "", "choose the mask of this scene")
     with MaskReader(mask.path, place.scene, mask.values) as reader:
         yield (*filters, MaskFilter(reader))
 
