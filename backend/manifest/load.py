@@ -22,7 +22,12 @@ def load(reference: str | Path, digests: bool = True) -> Package:
     Raises:
         PackageError: when there is no such package, or any part of it is damaged, unknown, unsafe or contradictory.
     """
-    return load_folder(find(reference).absolute(), digests)
+    root = find(reference).absolute()
+    try:
+        return load_folder(root, digests)
+    except PackageError as error:
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        raise PackageError(f'"{reference}" cannot be used as a model', why, error.fix) from error
 
 
 def load_folder(root: Path, digests: bool = True) -> Package:

@@ -26,9 +26,9 @@ class EarthPrismError(Exception):
 
     def sentence(self) -> str:
         """The whole message on one line: "what: why; fix."."""
-        text = self.what
+        text = self.what.removesuffix(".")
         if self.why:
-            text += f": {self.why}"
+            text += f": {self.why.removesuffix('.')}"
         if self.fix:
             text += f"; {self.fix}"
         text = " ".join(text.split())

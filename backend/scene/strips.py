@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from backend.geo.env import gdal_environment
 from backend.geo.grid import Window
 from backend.geo.reader import StripReader
 from backend.geo.source import Source
@@ -110,6 +111,7 @@ def read_strips(
     """
     feeds = tuple(feeds)
     with ExitStack() as stack:
+        stack.enter_context(gdal_environment())  # GDAL's settings and its messages belong to a thread
         readers = [[stack.enter_context(StripReader(source, plan.scene)) for source in feed.sources] for feed in feeds]
         for segment in segments:
             rolling = [

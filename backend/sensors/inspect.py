@@ -326,6 +326,8 @@ def _problems(parts: Parts) -> list[str]:
     types = {part.header.dtype for part in parts.parts}
     if labels in _COMPLEX_NAMES or any(kind.startswith("complex") for kind in types):
         return ["the numbers are complex (single-look radar): compute calibrated, terrain-corrected backscatter first"]
+    if any(part.header.colour == "palette" for part in parts.parts):
+        return ["its numbers are places in a colour table: make it RGB first, as with gdal_translate -expand rgb"]
     return []
 
 

@@ -22,6 +22,6 @@ def band_in_name(stem: str) -> str:
     """
     words = re.split(r"[_.\-\s]+", _DATE.sub("", _RESOLUTION.sub("", stem)))
     for label in ("_".join(words[-2:]), words[-1]):
-        if len(words) > 1 and is_band_name(label):
+        if is_band_name(label):
             return label
     return ""

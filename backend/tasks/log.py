@@ -28,6 +28,7 @@ def open_log(name: str) -> Path | None:
     logging.captureWarnings(True)
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.WARNING)
+    screen.addFilter(_is_ours)
     root.addHandler(screen)
     folder = home() / "logs"
     path = folder / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
@@ -41,6 +42,11 @@ def open_log(name: str) -> Path | None:
     handler.setFormatter(logging.Formatter(_FORMAT))
     root.addHandler(handler)
     return path
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Remarks of libraries, such as GDAL's on every odd tag of a file, are for the log file only."""
+    return record.name.partition(".")[0] in ("backend", "root", "__main__")
 
 
 def _remove_old(folder: Path, name: str) -> None:

@@ -12,7 +12,7 @@ from backend import __version__
 from backend.geo.writer import Legend, LegendClass, RasterProfile
 from backend.manifest.package import ClassInfo, Output, Package
 from backend.protocol.errors import OutputError, PackageError, ParameterError, ResumeError
-from backend.protocol.jobs import InputSpec, SegmentJob
+from backend.protocol.jobs import SegmentJob
 from backend.scene.decide import NODATA, PROBABILITY_LEVELS, ClassRule
 from backend.scene.finish import HeadOutput
 
@@ -146,17 +146,23 @@ def check_outputs(job: SegmentJob) -> None:
         ("--polygons", job.polygons, (".gpkg",)),
     ]
     seen: dict[Path, str] = {}
-    inputs = set(_input_files(job.inputs))
+    inputs = {Path(read).resolve() for read in _files_read(job)}
     for option, name, suffixes in named:
         if name is None:
             continue
-        path = Path(name).absolute()
-        if path.suffix.lower() not in suffixes:
+        path = Path(name).resolve()
+        if Path(name).suffix.lower() not in suffixes:
             raise ParameterError(f'"{name}" is no name for {option}', f"it must end in {' or '.join(suffixes)}")
         if path in seen:
-            raise ParameterError(f"{option} and {seen[path]} name the same file", name)
+            raise ParameterError(f"{option} and {seen[path]} name the same file", name, "give each its own name")
         if path in inputs:
-            raise ParameterError(f"{option} would overwrite an input", name, "choose another name")
+            raise ParameterError(f'{option} "{name}" would overwrite an input', "", "choose another name")
+        if inputs.intersection(path.parents):
+            raise ParameterError(
+                f'{option} "{name}" lies in the folder of an input',
+                "a later run would take it for one of the input's files",
+                "choose another folder",
+            )
         seen[path] = option
         _check_folder(path)
         if path.is_dir():
@@ -186,10 +192,16 @@ def check_free(paths: Iterable[Path]) -> None:
         )
 
 
-def _input_files(inputs: Sequence[InputSpec]) -> Iterator[Path]:
-    for spec in inputs:
-        for name in spec.paths:
-            yield Path(name).absolute()
+def _files_read(job: SegmentJob) -> Iterator[str]:
+    """Names of the files and folders that a job reads."""
+    for spec in job.inputs:
+        yield from spec.paths
+    if job.mask is not None:
+        yield job.mask.path
+    if job.grid.reference not in ("finest", "model"):
+        yield job.grid.reference
+    if job.area.aoi is not None:
+        yield job.area.aoi.partition("|")[0]
 
 
 def space_warning(folder: Path, pixels: int, profiles: Sequence[RasterProfile]) -> str:

@@ -15,7 +15,7 @@ import rasterio
 from backend import __version__
 from backend.manifest.load import load
 from backend.manifest.package import Package
-from backend.protocol.errors import ParameterError
+from backend.protocol.errors import PackageError, ParameterError
 from backend.protocol.jobs import SegmentJob
 from backend.runtime.choice import Choice
 from backend.runtime.model import Model, open_model
@@ -105,6 +105,7 @@ def set_up(job: SegmentJob) -> Iterator[Setup]:
     output = Path(job.output).absolute()
     packages = tuple(load(name) for name in job.models)
     with open_model(packages, job.compute, _earlier_choice(job, output)) as model:
+        _check_classes(model)
         heads = head_files(job, _writers(model), model.outputs)
         inputs = match_inputs(job.inputs, _writers(model), model.inputs)
         place = find_place(inputs, job.grid, job.area)
@@ -122,7 +123,7 @@ def set_up(job: SegmentJob) -> Iterator[Setup]:
 def _check_numbers(job: SegmentJob) -> None:
     if not job.inputs:
         raise ParameterError("no raster was given", "", "add one, as in --ms scene.tif")
-    if not job.models:
+    if not job.models or not all(job.models):
         raise ParameterError(
             "no model was given", "", 'add one, as in --model water-baseline-s2; "earthprism models list" shows all'
         )
@@ -139,6 +140,13 @@ def _check_numbers(job: SegmentJob) -> None:
         )
     if job.compute.batch < 0:
         raise ParameterError(f"a batch of {job.compute.batch} makes no sense", "it must be 1 or more; 0 chooses")
+
+
+def _check_classes(model: Model) -> None:
+    """Refuse an encoder without a head."""
+    if not model.outputs:
+        name = model.packages[0].reference
+        raise PackageError(f"{name} gives no classes", "it is an encoder", "add a head of it with a second --model")
 
 
 def _earlier_choice(job: SegmentJob, output: Path) -> Choice | None:
