@@ -45,6 +45,7 @@ class WaterBaseline:
         sensor: "s2", "s1" or "both".
         steps: optimiser steps per network; 0 for the sensor's own number.
         seed: of everything random.
+        threads: threads of torch.
         select: 1 compares the configurations in `CANDIDATES` by inner validation on training data, and writes nothing.
     """
 
@@ -53,6 +54,7 @@ class WaterBaseline:
     sensor: str = "both"
     steps: int = 0
     seed: int = 0
+    threads: int = 2
     select: int = 0
 
 
@@ -108,7 +110,7 @@ def run(options: WaterBaseline) -> dict[str, Any]:
     """
     if options.sensor not in ("s1", "s2", "both"):
         raise ParameterError(f"the sensor {options.sensor!r} is unknown", "", "use s1, s2 or both")
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     report: dict[str, Any] = {}
     for sensor in ("s2", "s1") if options.sensor == "both" else (options.sensor,):
         if options.select:
