@@ -35,6 +35,7 @@ RASTER_SUFFIXES = (
     ".hdf",
     ".zarr",
 )
+_LARGEST_RATIO = 10.0  # of pixel sizes in one mosaic; tiles of one sensor at several zoom levels stay below
 # "Band 1", "band_2", "b3": what programs write when nobody named the bands.
 _DEFAULT_LABEL = re.compile(r"(?:band|b)[\s_-]?(\d+)|\d+")
 _PRODUCT_FOLDER = re.compile(r"(S[12][ABC]_|L[COTEM]0[4-9]_)")
@@ -129,7 +130,10 @@ def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> P
         chosen,
         _product(files),
         tuple(doubts),
-        tuple(problem for group in groups for info in group for problem in _as_problem(info)),
+        (
+            *(problem for group in groups for problem in _too_different(group)),
+            *(problem for group in groups for info in group for problem in _as_problem(info)),
+        ),
     )
 
 
@@ -185,6 +189,14 @@ def _same_place(group: list[DatasetInfo]) -> list[tuple[DatasetInfo, DatasetInfo
             and _shared(one.grid.bounds, other.grid.bounds) > _SAME_PLACE
         )
     ]
+
+
+def _too_different(group: list[DatasetInfo]) -> list[str]:
+    """A problem when files with the same bands cannot be tiles of one mosaic."""
+    sizes = sorted(max(info.grid.pixel_size_m()) for info in group if info.grid is not None)
+    if len(sizes) < 2 or sizes[-1] <= _LARGEST_RATIO * sizes[0]:
+        return []
+    return [f"the files are no tiles of one mosaic: their pixels measure {sizes[0]:.3g} to {sizes[-1]:.3g} m"]
 
 
 def _shared(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:

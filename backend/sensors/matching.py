@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Protocol
@@ -102,15 +103,15 @@ def _serve(need: Need, bands: Sequence[InputBand]) -> InputBand | None:
         return _only(need, polarised) if polarised else None
     if need.center_nm is None:
         return _by_place(need, bands)
-    within = [
-        (abs(centre - need.center_nm), band)
-        for band in bands
-        if (centre := _centre(band)) is not None and _inside(need, band)
-    ]
-    if not within:
-        return None
-    nearest = min(distance for distance, _ in within)
-    return _only(need, [band for distance, band in within if distance == nearest])
+    # A panchromatic band covers all colours and can stand in for none.
+    coloured = [band for band in bands if band.band is None or band.band.common != "pan"]
+    within = [(_distance(need, band), band) for band in coloured if _inside(need, band)]
+    if within:
+        nearest = min(distance for distance, _ in within)
+        return _only(need, [band for distance, band in within if distance == nearest])
+    common = _common_name(need)
+    alike = [band for band in coloured if common and band.band is not None and band.band.common == common]
+    return _only(need, alike) if alike else None
 
 
 def _only(need: Need, candidates: Sequence[InputBand]) -> InputBand:
@@ -145,13 +146,13 @@ def _compatible(need: Need, band: InputBand) -> bool:
 
 def _inside(need: Need, band: InputBand) -> bool:
     """True when one centre lies inside the other band's width."""
+    return _distance(need, band) <= max(need.width_nm or 0.0, _width(band)) / 2
+
+
+def _distance(need: Need, band: InputBand) -> float:
+    """Nanometres between the centres; infinite where one has none."""
     centre = _centre(band)
-    if centre is None or need.center_nm is None:
-        return False
-    panchromatic = band.band is not None and band.band.common == "pan"
-    if panchromatic and (need.width_nm or 0.0) < _width(band) / 2:
-        return False  # it covers all colours and can stand in for none
-    return abs(centre - need.center_nm) <= max(need.width_nm or 0.0, _width(band)) / 2
+    return math.inf if centre is None or need.center_nm is None else abs(centre - need.center_nm)
 
 
 def _centre(band: InputBand) -> float | None:

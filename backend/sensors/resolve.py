@@ -88,7 +88,7 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
     inspection = inspect(spec.paths, spec)
     _check_unit(spec, inspection)
     if inspection.problems:
-        raise SourceError(f'"{_name(spec)}" cannot be used', inspection.problems[0])
+        raise SourceError(f'"{_name(spec)}" cannot be used', inspection.problems[0].removeprefix(f'"{spec.paths[0]}" '))
     if len(inspection.dates) > 1 and spec.date is None:
         dates = inspection.dates
         raise InputError(

@@ -175,6 +175,13 @@ def test_mosaic_of_tiles_and_of_neighbouring_dates(tmp_path: Path) -> None:
     assert resolved.source.layers[0].paths == (str(one), str(other)) and resolved.source.grid.width == 16
 
 
+def test_files_of_different_scale_are_no_mosaic(tmp_path: Path) -> None:
+    one = raster(tmp_path / "a.tif", ["red", "green", "blue"], "uint8", pixel=0.02)
+    other = raster(tmp_path / "b.tif", ["red", "green", "blue"], "uint8", pixel=300.0)
+    with pytest.raises(SourceError, match=r"0\.02 to 300 m"):
+        resolve(InputSpec("hr", (str(one), str(other))), RGB, "dn")
+
+
 def test_dates_of_one_place_are_a_series(tmp_path: Path) -> None:
     for day in ("20200613", "20200620"):
         raster(tmp_path / f"S2_L2A_{day}.tif", ["B02", "B03", "B04", "B08"])

@@ -184,9 +184,23 @@ def test_one_band_for_two_needs_is_said(kit: Path) -> None:
     assert any("stands in for B08 and B8A" in warning for warning in resolved.warnings)
 
 
+def test_common_name_where_narrow_bands_miss_each_other(tmp_path: Path) -> None:
+    path = raster(tmp_path / "naip_20200613.tif", ["red", "green", "blue", "nir"], "uint8")
+    options = {"unit": "reflectance", "scale": 1 / 255}
+    resolved = resolve(spec(path, **options), S2_RGBN, "reflectance")
+    assert resolved.source.layers[0].indexes == (1, 2, 3, 4)
+    # No narrow red edge, and no band that merely is the nearest.
+    for need in (Want("B07", 783, 20), Want("B11", 1614, 91)):
+        with pytest.raises(InputError):
+            resolve(spec(path, **options), [need], "reflectance")
+
+
 def test_panchromatic_stands_in_for_no_colour(kit: Path) -> None:
-    with pytest.raises(InputError, match="blue"):
-        resolve(spec(kit / "spacenet6_rotterdam/pan_1.tif", unit="reflectance", scale=1e-4), S2_RGBN, "reflectance")
+    for path in ("spacenet6_rotterdam/pan_1.tif", "spacenet4_atlanta/pan_0p5m.tif"):
+        with pytest.raises(InputError, match="green"):
+            resolve(spec(kit / path, unit="reflectance", scale=1e-4), RGB, "reflectance")
+    pan = resolve(spec(kit / path, unit="reflectance", scale=1e-4), [Want("pan", 600, 200)], "reflectance")
+    assert pan.source.count == 1
 
 
 def test_user_names_the_bands(tmp_path: Path) -> None:
