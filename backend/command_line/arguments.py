@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str]) -> Arguments:
     if found.command == "models":
         return _models(found)
     if found.command == "inspect":
-        return Arguments("inspect", tuple(name for path in found.raster for name in _split_paths(path)))
+        return Arguments("inspect", _inspected(found.raster))
     return Arguments(found.command, segment_job(found))
 
 
@@ -69,6 +69,13 @@ def _with_numbers_joined(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
+
+
+def _inspected(rasters: Sequence[str]) -> InputSpec:
+    """All rasters as one input, with the settings that follow any of them."""
+    specs = [parse_input("raster", text) for text in rasters]
+    told = next((spec for spec in specs if spec != InputSpec("raster", spec.paths)), specs[0])
+    return replace(told, paths=tuple(path for spec in specs for path in spec.paths))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,8 @@ def lines(command: str, result: Any) -> Iterator[str]:
             yield from _segment(result)
         case "plan":
             yield from _plan(result)
+        case "inspect":
+            yield from result["summary"]
         case "models list":
             yield from _models(result["models"])
         case _:

@@ -79,7 +79,7 @@ def _query(asked: Arguments) -> Any:
     request = asked.request
     match asked.command:
         case "inspect":
-            return inspect.inspect(request)
+            return inspect.inspect(request.paths, request)
         case "plan":
             return plan.plan(request)
         case "models list":

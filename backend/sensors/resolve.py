@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from backend.geo.source import Layer, Source, source_from_layers
 from backend.protocol.errors import InputError, ParameterError, SourceError
 from backend.protocol.jobs import InputSpec
@@ -39,18 +37,6 @@ class Conversion:
     offset: float = 0.0
     scale: float = 1.0
     log: str = ""
-
-    def apply(self, numbers: np.ndarray) -> np.ndarray:
-        """Physical values of stored numbers, float32, any shape; NaN where a value has no logarithm."""
-        values = (numbers.astype(np.float32) + np.float32(self.offset)) * np.float32(self.scale)
-        if self.log in ("to_db", "amplitude_to_db"):
-            factor = np.float32(10.0 if self.log == "to_db" else 20.0)
-            return np.asarray(factor * np.log10(np.where(values > 0, values, np.float32("nan"))), dtype=np.float32)
-        if self.log == "to_linear":
-            return np.asarray(np.power(np.float32(10.0), values / np.float32(10.0)), dtype=np.float32)
-        if self.log == "amplitude_to_linear":
-            return np.asarray(values * values, dtype=np.float32)
-        return np.asarray(values, dtype=np.float32)
 
 
 @dataclass(frozen=True)

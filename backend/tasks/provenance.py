@@ -35,7 +35,9 @@ def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any])
         **folder.description,
         "run": folder.run_id,
         "finished": made.isoformat(),
-        "outputs": {kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"},
+        "outputs": {
+            kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"
+        },
         "options": {"min_area_m2": setup.job.min_area, "simplify_px": setup.job.simplify},
         "classes": [
             [{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads
