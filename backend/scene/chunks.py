@@ -11,7 +11,7 @@ A run's folder, `OUT.tif.parts`, holds
 
 from __future__ import annotations
 
-import os
+import io
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.geo.grid import Window
-from backend.geo.writer import ChunkRef, RasterProfile, write_chunk, write_vrt
+from backend.geo.writer import ChunkRef, RasterProfile, write_atomically, write_chunk, write_vrt
 from backend.protocol.errors import OutputError
 from backend.scene.plan import Chunk, Plan
 
@@ -136,14 +136,7 @@ def _place(window: Window) -> str:
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
-    part = path.with_suffix(".part")
-    try:
-        with open(part, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(
-            f'"{path.name}" cannot be written',
-            error.strerror or str(error),
-            "free some space on the disk and resume the run",
-        ) from error
+    # Flushed to the disk like the chunk: without what it handed over, a finished chunk is worth nothing.
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_atomically(path, content.getbuffer())

@@ -32,8 +32,13 @@ class RunFolder:
     description: dict[str, Any]
 
     def remove(self) -> None:
-        """Delete the folder and everything in it."""
+        """Delete the folder with everything in it, the description last: a removal that is cut off leaves a run."""
         try:
+            for entry in list(self.path.iterdir()):
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                elif entry.name != FILE:
+                    entry.unlink()
             shutil.rmtree(self.path)
         except OSError as error:
             raise OutputError(
@@ -49,7 +54,7 @@ def parts_folder(output: Path) -> Path:
 
 
 def stored_description(output: Path) -> dict[str, Any] | None:
-    """The description of an unfinished run of this output; None when there is none.
+    """What is stored of an unfinished run of this output, "schema", "run" and "description"; None when there is none.
 
     Raises:
         ResumeError: when the folder is there but its description is not readable.
@@ -58,6 +63,8 @@ def stored_description(output: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        if _barely_begun(path):
+            return None
         stored = json.loads((path / FILE).read_text("utf-8"))
         if stored["schema"] != SCHEMA:
             raise ResumeError(
@@ -65,7 +72,7 @@ def stored_description(output: Path) -> dict[str, Any] | None:
                 "",
                 "finish it there, or start again with --overwrite",
             )
-        return dict(stored)
+        return {"schema": SCHEMA, "run": str(stored["run"]), "description": dict(stored["description"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResumeError(
             f'"{path}" is not a run that can be resumed',
@@ -106,7 +113,7 @@ def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> Ru
     run_id = secrets.token_hex(4)
     content = {"schema": SCHEMA, "run": run_id, "description": dict(description)}
     try:
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
         write_json(path / FILE, content)
     except OSError as error:
         raise OutputError(
@@ -118,18 +125,31 @@ def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> Ru
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file completely or not at all.
+    """Write a JSON file completely or not at all, also when the machine stops right afterwards.
 
     Raises:
         OSError: as writing does.
     """
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(part, path)
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _barely_begun(path: Path) -> bool:
+    """True for what a run leaves behind that was killed before its description was complete."""
+    return path.is_dir() and {entry.name for entry in path.iterdir()} <= {f"{FILE}.part"}
 
 
 def _remove_old(path: Path) -> None:
-    if not (path / FILE).exists():
+    if not (path / FILE).exists() and not _barely_begun(path):
         raise ResumeError(
             f'"{path}" does not look like a run of EarthPrism',
             f"it holds no {FILE}",
