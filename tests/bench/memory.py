@@ -11,6 +11,7 @@ size elsewhere.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -95,10 +96,8 @@ def peak(command: list[str], interval: float) -> dict[str, Any]:
         most, threads = 0, 0
         while process.poll() is None:
             most = max(most, tree_bytes(watched))
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 threads = max(threads, watched.num_threads())
-            except psutil.NoSuchProcess:
-                pass
             time.sleep(interval)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from rasterio.crs import CRS
 from backend.geo.grid import Grid, Window
 from backend.geo.raster_xml import RasterProfile
 from backend.geo.source import Layer, Source, source_from_layers
+from backend.protocol.errors import Cancelled
 from backend.scene.chunks import ChunkStore
 from backend.scene.decide import NODATA, ClassRule
 from backend.scene.finish import FinishedChunk, HeadOutput, finish
@@ -56,6 +59,12 @@ def write_scene(
     return path
 
 
+@lru_cache
+def noise_scene(folder: Path, bands: int, height: int, width: int) -> Path:
+    """A file of `noise`."""
+    return write_scene(folder / f"noise-{bands}-{height}-{width}.tif", noise(bands, height, width))
+
+
 def noise(bands: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     """Scores between 0 and 1 without any pattern, (bands, H, W) float32."""
     return np.random.default_rng(seed).random((bands, height, width), dtype=np.float32)
@@ -65,6 +74,12 @@ def source_of(scene: Path) -> Source:
     """All bands of a file."""
     with rasterio.open(scene) as dataset:
         return source_from_layers([Layer((str(scene),), tuple(dataset.indexes))])
+
+
+def crop(array: np.ndarray, window: Window) -> np.ndarray:
+    """A window of (…, H, W)."""
+    part: np.ndarray = array[(..., *window.slices())]
+    return part
 
 
 def feed_of(*scenes: Path, name: str = "image", temporal: bool = False) -> Feed:
@@ -108,6 +123,38 @@ def counting(scorer: Scorer) -> tuple[Scorer, list[int]]:
     return counted, seen
 
 
+def reference(image: np.ndarray, plan: Plan, scorer: Scorer) -> np.ndarray:
+    """What blending has to give: scores of every window, weighted by a trapezoid, over the weights' sum.
+
+    Args:
+        image: (bands, H, W) of the scene.
+
+    Returns:
+        (channels, H, W) of the area.
+    """
+    window, (height, width) = plan.window, image.shape[1:]
+    short = max(0, window - height), max(0, window - width)
+    padded = np.pad(image, ((0, 0), (0, short[0]), (0, short[1])), mode="symmetric")
+    rows, cols = _trapezoid(plan.rows.starts, window), _trapezoid(plan.cols.starts, window)
+    weight = rows[:, None] * cols
+    total, weights = np.zeros((1, *padded.shape[1:])), np.zeros(padded.shape[1:])
+    for top in plan.rows.starts:
+        for left in plan.cols.starts:
+            place = slice(top, top + window), slice(left, left + window)
+            (scores,) = scorer({"image": padded[(None, slice(None), *place)]})
+            total = total + np.zeros((len(scores[0]), 1, 1))
+            total[(..., *place)] += weight * scores[0]
+            weights[place] += weight
+    return crop(total / weights, plan.area)
+
+
+def _trapezoid(starts: Sequence[int], window: int) -> np.ndarray:
+    overlap = max(1, min((a + window - b for a, b in zip(starts, starts[1:], strict=False)), default=1))
+    inside = np.arange(window) + 0.5
+    ramp: np.ndarray = np.minimum(1, np.minimum(inside, inside[::-1]) / overlap)
+    return ramp
+
+
 # --- what limits the wanted pixels
 
 
@@ -130,10 +177,10 @@ class Pattern:
 
 
 @st.composite
-def plans(draw: st.DrawFn, largest: int = 120) -> Plan:
+def plans(draw: st.DrawFn, largest: int = 120, least_window: int = 1) -> Plan:
     """Any cut: scenes of any shape, also smaller than a window; any stride, area, swath width and chunk height."""
     width, height = draw(st.integers(1, largest)), draw(st.integers(1, largest))
-    window = draw(st.integers(1, 40))
+    window = draw(st.integers(least_window, 40))
     col, row = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
     area = Window(col, row, draw(st.integers(1, width - col)), draw(st.integers(1, height - row)))
     if draw(st.booleans()):
@@ -142,16 +189,16 @@ def plans(draw: st.DrawFn, largest: int = 120) -> Plan:
         grid_of(width, height),
         area,
         window,
-        draw(st.integers(max(1, window // 4), window)),
+        draw(st.integers(max(1, window // 3), window)),
         draw(st.integers(1, largest)),
         draw(st.integers(1, largest)),
     )
 
 
-def whole(plan: Plan, swath_width: int, chunk_rows: int) -> Plan:
-    """The same lattice over the whole scene, cut into other swaths and chunks."""
-    stride = max(np.diff(plan.cols.starts), default=plan.window)
-    return make_plan(plan.scene, plan.scene.window, plan.window, int(stride), swath_width, chunk_rows)
+def cut_again(plan: Plan, area: Window, swath_width: int, chunk_rows: int) -> Plan:
+    """The same windows over another area, in other swaths and chunks."""
+    stride = max((b - a for axis in (plan.cols, plan.rows) for a, b in pairwise(axis.starts)), default=plan.window)
+    return make_plan(plan.scene, area, plan.window, stride, swath_width, chunk_rows)
 
 
 # --- runs in memory, down to the blended floats
@@ -252,7 +299,7 @@ class Watch:
     chunks: list[Window] = field(default_factory=list)
     publications: int = 0
     fail_after: int | None = None
-    error: BaseException = field(default_factory=KeyboardInterrupt)
+    error: BaseException = field(default_factory=lambda: Cancelled("enough"))
 
     def advanced(self, windows: int) -> None:
         self.windows += windows
@@ -271,19 +318,21 @@ class Watch:
 LAYERS = ("probabilities", "confidence", "classes")
 
 
-def store_of(folder: Path, plan: Plan, channels: int, prefixes: Sequence[str] = ("",)) -> ChunkStore:
-    """The chunks of a run named "test": probabilities, confidence and classes of every head."""
+def store_of(folder: Path, plan: Plan, **channels: int) -> ChunkStore:
+    """The chunks of a run named "test": probabilities, confidence and classes of every head, named as its keyword."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = {"probabilities": channels, "confidence": 1, "classes": 1}
-    profiles = {prefix + name: RasterProfile("uint8", counts[name], NODATA) for prefix in prefixes for name in LAYERS}
+    profiles = {
+        f"{head}/{name}": RasterProfile("uint8", count if name == "probabilities" else 1, NODATA)
+        for head, count in channels.items()
+        for name in LAYERS
+    }
     return ChunkStore(folder, "test", plan, profiles)
 
 
-def head_of(channels: int, prefix: str = "") -> HeadOutput:
-    """A head that writes all layers."""
-    return HeadOutput(
-        ClassRule(tuple(range(channels))), f"{prefix}classes", f"{prefix}confidence", f"{prefix}probabilities"
-    )
+def head_of(name: str, rule: ClassRule | int) -> HeadOutput:
+    """A head that writes all layers; a number stands for that many classes."""
+    rule = ClassRule(tuple(range(rule))) if isinstance(rule, int) else rule
+    return HeadOutput(rule, *(f"{name}/{layer}" for layer in reversed(LAYERS)))
 
 
 def run(
@@ -303,11 +352,10 @@ def run(
     """Run the pipeline and read its layers: classes (H, W), confidence (H, W), probabilities (channels, H, W)."""
     source = source_of(scene)
     plan = make_plan(source.grid, area or source.grid.window, window, stride, swath, chunk_rows)
-    store = store_of(folder, plan, channels)
-    run_scene(
-        SceneRun(plan, (feed_of(scene),), tuple(filters), scorer, batch, (head_of(channels),)), store, watch or Watch()
-    )
-    return {layer: read_layer(store, layer) for layer in LAYERS}
+    store = store_of(folder, plan, head=channels)
+    heads = (head_of("head", channels),)
+    run_scene(SceneRun(plan, (feed_of(scene),), tuple(filters), scorer, batch, heads), store, watch or Watch())
+    return {layer: read_layer(store, f"head/{layer}") for layer in LAYERS}
 
 
 def read_layer(store: ChunkStore, layer: str) -> np.ndarray:
@@ -315,5 +363,3 @@ def read_layer(store: ChunkStore, layer: str) -> np.ndarray:
     with rasterio.open(store.vrt(layer)) as dataset:
         array: np.ndarray = dataset.read()
     return array[0] if len(array) == 1 else array
-
-

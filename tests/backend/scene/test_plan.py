@@ -56,18 +56,14 @@ def test_segments_hold_every_window_that_touches_their_chunks(plan: Plan, data: 
 def test_swaths_compute_every_window_that_touches_the_area_once(plan: Plan) -> None:
     columns = [column for swath in plan.swaths for column in swath.columns]
     assert columns == list(plan.cols.covering(plan.area.col, plan.area.right))
-    assert [strip for band in plan.bands for strip in band] == list(
-        plan.rows.covering(plan.area.row, plan.area.bottom)
-    )
+    assert [strip for band in plan.bands for strip in band] == list(plan.rows.covering(plan.area.row, plan.area.bottom))
     assert plan.windows == len(columns) * len(plan.strips)
     for swath in plan.swaths:
         assert swath.origin <= swath.left < swath.right <= swath.reach or plan.cols.window > plan.scene.width
         assert swath.origin == plan.cols.starts[swath.columns.start]
 
 
-@given(
-    st.integers(1, 3000), st.integers(1, 256), st.integers(1, 4), st.integers(1, 3000), st.data()
-)
+@given(st.integers(1, 3000), st.integers(1, 256), st.integers(1, 4), st.integers(1, 3000), st.data())
 def test_swaths_are_no_wider_than_asked(size: int, window: int, overlap: int, asked: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(0, size - 1))
     area = Window(first, 0, data.draw(st.integers(1, size - first)), 1)
@@ -88,7 +84,9 @@ def test_an_area_only_selects_from_the_scenes_lattice(plan: Plan) -> None:
     assert area.output_grid == plan.scene.crop(plan.area)
 
 
-@pytest.mark.parametrize(("size", "window", "starts"), [(1, 8, (0,)), (8, 8, (0,)), (9, 8, (0, 1)), (20, 8, (0, 6, 12))])
+@pytest.mark.parametrize(
+    ("size", "window", "starts"), [(1, 8, (0,)), (8, 8, (0,)), (9, 8, (0, 1)), (20, 8, (0, 6, 12))]
+)
 def test_the_last_window_is_shifted_inwards(size: int, window: int, starts: tuple[int, ...]) -> None:
     assert Axis.lay(size, window, 6).starts == starts
 
