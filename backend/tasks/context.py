@@ -24,7 +24,8 @@ class Context:
 
     def __init__(self, listener: Callable[[JobEvent], None] | None = None) -> None:
         self._listener = listener
-        self._lock = threading.Lock()
+        # Re-entrant: a signal may cancel the job while its own thread holds the lock.
+        self._lock = threading.RLock()
         self._stop = threading.Event()
         self._callbacks: list[Callable[[], None]] = []
         self._pace = _Pace()
