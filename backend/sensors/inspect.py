@@ -138,7 +138,7 @@ class Inspection:
     def lines(self) -> list[str]:
         """Text for people, one fact per line."""
         sensor = (
-            f"{get(self.sensor).title} ({self.certainty}: {'; '.join(self.reasons)})"
+            f"{self.sensor}, {get(self.sensor).title} ({self.certainty}: {'; '.join(self.reasons)})"
             if self.sensor
             else "not recognised"
         )

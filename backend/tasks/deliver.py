@@ -53,6 +53,14 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
     return found
 
 
+def is_empty(head: HeadFiles) -> bool:
+    """Whether a finished class raster holds nodata only; reads as far as its first class."""
+    with rasterio.open(head.targets[head.output.classes]) as dataset:
+        return all(
+            (dataset.read(1, window=window) == head.output.rule.nodata).all() for _, window in dataset.block_windows(1)
+        )
+
+
 def _translate(
     source: Path, target: Path, head: HeadFiles, layer: str, setup: Setup, context: Context, resampling: str
 ) -> None:
@@ -100,6 +108,7 @@ def _polygons(raster: Path, head: HeadFiles, setup: Setup, context: Context) -> 
                 context.progress("outlining", done, len(blocks))
                 window = RasterioWindow(block.col, block.row, block.width, block.height)
                 polygoniser.add(block, dataset.read(1, window=window))
+        context.progress("outlining", len(blocks), len(blocks))
         return polygoniser.close()
     except BaseException:
         polygoniser.discard()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +18,16 @@ from backend.scene.pipeline import SceneRun, run_scene, windows_to_do
 from backend.scene.run import RunFolder, open_run, parts_folder, stored_description
 from backend.scene.score import Scorer
 from backend.tasks.context import Context
-from backend.tasks.deliver import deliver
+from backend.tasks.deliver import deliver, is_empty
 from backend.tasks.outputs import check_free
 from backend.tasks.place import open_filters
 from backend.tasks.series import date_feeds
 from backend.tasks.setup import Setup, set_up
+
+NOTHING_VALID = (
+    "the rasters have no valid pixel here, so the result holds nodata only; look at their nodata values, the mask and "
+    "the area"
+)
 
 
 def run(job: SegmentJob, context: Context) -> dict[str, Any]:
@@ -54,7 +59,8 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
     ):
         context.log("the result is complete, nothing is left to do")
         return _result(setup, {"classes": [str(path) for path in targets]}, started)
-    for warning in setup.warnings():
+    warnings = setup.warnings()
+    for warning in warnings:
         context.warn(warning)
     with open_filters(setup.place, job.mask) as filters:
         folder = open_run(setup.output, setup.describe(), job.if_exists)
@@ -72,7 +78,10 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
             run_scene(scene, store, _Reporter(setup, store, context))
             found = deliver(setup, folder, store, context)
     folder.remove()
-    return _result(setup, found, started)
+    if is_empty(setup.heads[0]):
+        warnings.append(NOTHING_VALID)
+        context.warn(NOTHING_VALID)
+    return _result(setup, found, started, warnings)
 
 
 def _layers(setup: Setup) -> dict[str, Any]:
@@ -88,7 +97,7 @@ def _scorer(setup: Setup) -> Scorer:
     return score
 
 
-def _result(setup: Setup, found: Mapping[str, Any], started: float) -> dict[str, Any]:
+def _result(setup: Setup, found: Mapping[str, Any], started: float, warnings: Sequence[str] = ()) -> dict[str, Any]:
     choice = setup.model.choice
     return {
         "outputs": dict(found),
@@ -96,6 +105,7 @@ def _result(setup: Setup, found: Mapping[str, Any], started: float) -> dict[str,
         "seconds": round(time.monotonic() - started, 2),
         "compute": choice.to_dict(),
         "models": [package.reference for package in setup.packages],
+        "warnings": list(warnings),
     }
 
 
