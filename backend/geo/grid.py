@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import array_bounds
 from rasterio.warp import transform, transform_bounds
-from affine import Affine
 
 from backend.protocol.errors import GridError, ParameterError
 

@@ -10,13 +10,13 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from backend.geo.grid import Grid, Window
 from backend.geo.sample import Mask, Values
-from backend.geo.source import open_raster
+from backend.geo.source import is_alpha, open_raster
 from backend.protocol.errors import SourceError
 
 # Types whose every number float32 holds exactly: nodata can be looked for after conversion.
@@ -234,8 +234,9 @@ def _status(path: str) -> tuple[int, int] | None:
 
 def _alpha_band(dataset: rasterio.DatasetReader, indexes: tuple[int, ...]) -> int:
     """The alpha band that rules the given bands; 0 when there is none."""
-    for index, colour in zip(dataset.indexes, dataset.colorinterp, strict=True):
-        if colour == ColorInterp.alpha and index not in indexes:
+    bands = zip(dataset.indexes, dataset.colorinterp, dataset.descriptions, strict=True)
+    for index, colour, description in bands:
+        if is_alpha(colour.name, description or "") and index not in indexes:
             return int(index)
     return 0
 

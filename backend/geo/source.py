@@ -59,6 +59,16 @@ class BandInfo:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
+def is_alpha(colour: str, description: str) -> bool:
+    """True for an alpha band; a band that its description names otherwise was merely given that colour.
+
+    Args:
+        colour: GDAL's name of the colour interpretation.
+        description: the band's description, "" where there is none.
+    """
+    return colour == "alpha" and description.strip().lower() in ("", "alpha")
+
+
 @dataclass(frozen=True)
 class DatasetInfo:
     """A raster file's header.

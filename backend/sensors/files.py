@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-from backend.geo.source import BandInfo, DatasetInfo, describe
+from backend.geo.source import BandInfo, DatasetInfo, describe, is_alpha
 from backend.protocol.errors import ParameterError, SourceError
 from backend.sensors import cubes, landsat, safe
 from backend.sensors.catalogue import normal
@@ -209,18 +209,13 @@ def _shared(one: tuple[float, float, float, float], other: tuple[float, float, f
 
 def _parts(info: DatasetInfo) -> list[Part]:
     """The bands of a file without its alpha band, labelled by description, file name or colour."""
-    bands = [band for band in info.bands if not is_alpha(band)]
+    bands = [band for band in info.bands if not is_alpha(band.colour, band.description)]
     labels = _labels(info, bands)
     waves = wavelengths(info)
     return [
         Part((info.path,), band.index, label, band, *waves.get(band.index, (None, None)))
         for band, label in zip(bands, labels, strict=True)
     ]
-
-
-def is_alpha(band: BandInfo) -> bool:
-    """True for an alpha band; a fourth band that its description names otherwise was merely given that colour."""
-    return band.colour == "alpha" and band.description.strip().lower() in ("", "alpha")
 
 
 def _labels(info: DatasetInfo, bands: list[BandInfo]) -> list[str]:

@@ -12,7 +12,7 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.warp import transform
 
 from backend.geo.grid import Grid, Window
@@ -415,3 +415,17 @@ def test_mask_forbids_given_values_and_nothing_outside(tmp_path: Path) -> None:
     with MaskReader(path, grid) as mask:
         allowed = mask.read(grid.window)
     assert not allowed[:20, :4].any() and allowed[:2, 4:8].all() and allowed[20:].all() and allowed[:, 20:].all()
+
+
+def test_a_near_infrared_band_coloured_as_alpha_is_no_mask(tmp_path: Path) -> None:
+    """GDAL colours the fourth band of an 8-bit RGBN file as alpha; dark water in NIR must stay valid."""
+    path = tmp_path / "rgbn.tif"
+    profile = {"driver": "GTiff", "count": 4, "width": 8, "height": 8, "dtype": "uint8", "crs": "EPSG:32631"}
+    with rasterio.open(path, "w", transform=Affine(1, 0, 0, 0, -1, 0), **profile) as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+        dataset.descriptions = ["red", "green", "blue", "nir"]
+        dataset.write(np.stack([np.full((8, 8), 7, np.uint8)] * 3 + [np.zeros((8, 8), np.uint8)]))
+    source = source_from_layers([Layer((str(path),), (1, 2, 3))])
+    with StripReader(source, source.grid) as reader:
+        values, valid = reader.read(Window(0, 0, 8, 8))
+    assert valid.all() and (values == 7).all()
