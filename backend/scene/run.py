@@ -171,5 +171,6 @@ def _differences(stored: Any, wanted: Any, name: str = "") -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    """JSON on one line; of long values both ends, since names and CRS differ at their end."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:30]}…{text[-49:]}"
