@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import calculate_default_transform
 
@@ -156,8 +157,9 @@ def _model_pixel(low: float, high: float) -> float:
 def _model_grid(wanted: Grid, low: float, high: float) -> Grid:
     size = math.sqrt(math.prod(wanted.pixel_size_m()))
     ratio = _model_pixel(low, high) / size
-    width, height = wanted.pixel_size
-    return Grid.covering(wanted.crs, wanted.bounds, (width * ratio, height * ratio))
+    # Anchored at the raster's own corner: pixels that stick out there would lose its first rows and columns.
+    cols, rows = (max(1, math.ceil(pixels / ratio - 1e-6)) for pixels in (wanted.width, wanted.height))
+    return Grid(wanted.crs, wanted.transform @ Affine.scale(ratio), cols, rows)
 
 
 def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
