@@ -84,7 +84,7 @@ BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 RATIOS = (1, 3, 1, 4, 1, 5, 2, 3, 0, 3)
 SETUPS = {
     "s2": Setup(BANDS, FitConfig(steps=300, gain=0.2, material=0.3, haze=0.05), {"ratios": RATIOS}),
-    "s1": Setup(("VV", "VH"), FitConfig(steps=200, shift=1.0, fill=-16.0), {"differences": (0, 1), "smoothing": 9}),
+    "s1": Setup(("VH",), FitConfig(steps=120, crop=96, shift=0.5, fill=-16.0), {"smoothing": 9, "width": 4}),
 }
 # Compared by inner validation (see `select`); the first one of each sensor is the setup above.
 CANDIDATES: dict[str, dict[str, Setup]] = {
@@ -94,9 +94,9 @@ CANDIDATES: dict[str, dict[str, Setup]] = {
         "ratios only": replace(SETUPS["s2"], network={"ratios": RATIOS, "keep_bands": False}),
     },
     "s1": {
-        "shift 1 dB": SETUPS["s1"],
-        "shift 2 dB": replace(SETUPS["s1"], fit=replace(SETUPS["s1"].fit, shift=2.0)),
-        "means only": replace(SETUPS["s1"], network={**SETUPS["s1"].network, "keep_bands": False}),
+        "VH": SETUPS["s1"],
+        "VV and VH": replace(SETUPS["s1"], bands=("VV", "VH"), network={**SETUPS["s1"].network, "differences": (0, 1)}),
+        "mean of VH only": replace(SETUPS["s1"], network={**SETUPS["s1"].network, "keep_bands": False}),
     },
 }
 
@@ -135,7 +135,7 @@ def training_chips(data: Path, sensor: str, setup: Setup) -> list[Chip]:
     if sensor == "s2":
         splits = kit.read_splits(data, "boadella_s2", "other_date")
         return [kit.boadella(data, split, setup.bands) for split in splits if split.split == "train"]
-    return [kit.sen1floods11(data, split) for split in _folds(data)]
+    return [kit.sen1floods11(data, split, setup.bands) for split in _folds(data)]
 
 
 def _folds(data: Path) -> list[kit.Split]:
@@ -178,9 +178,9 @@ def _optical(name: str, setup: Setup, pairs: Sequence[tuple[nn.Module, Chip]]) -
 
 def radar_scores(data: Path, setup: Setup) -> dict[str, Any]:
     """Water scores with one chip left out at a time, per chip, and false alarms on a chip without water."""
-    chips = [kit.sen1floods11(data, split) for split in _folds(data)]
+    chips = [kit.sen1floods11(data, split, setup.bands) for split in _folds(data)]
     splits = kit.read_splits(data, "sen1floods11", "leave_one_chip_out")
-    dry = next(kit.sen1floods11(data, split) for split in splits if split.group == DRY)
+    dry = next(kit.sen1floods11(data, split, setup.bands) for split in splits if split.group == DRY)
     units, alarms, per_chip = [], [], {}
     for left_out in chips:
         network, _ = setup.train([chip for chip in chips if chip is not left_out])

@@ -29,15 +29,15 @@ COMMAND = "scripts/python -m backend.train water_baseline --data ../shared/data 
 OPTICAL_BANDS = {"B02": (492.4, 66), "B03": (559.8, 36), "B04": (664.6, 31), "B08": (832.8, 106), "B11": (1613.7, 91),
                  "B12": (2202.4, 175)}  # fmt: skip
 CLASSES = (ClassInfo(0, "no water", "#d9c8a3"), ClassInfo(1, "water", "#1f6fb4"))
-# Synthetic golden input runs between two plain spectra: dark in the infrared, and bright there.
+# Synthetic golden input runs between two plain spectra: dark as water, in the infrared or in VH, and bright as land.
 SPECTRA = {
     "s2": (np.array([0.06, 0.06, 0.04, 0.02, 0.01, 0.01]), np.array([0.05, 0.08, 0.08, 0.30, 0.22, 0.14])),
-    "s1": (np.array([-22.0, -28.0]), np.array([-8.0, -14.0])),
+    "s1": (np.array([-30.0]), np.array([-12.0])),
 }
 LIMITS = {
     "s2": "It has seen one reservoir in Catalonia on two clear days. Clouds, cloud shadow, snow, shadow of mountains "
     "and buildings, and turbid, shallow or overgrown water are not covered; mask clouds with --mask.",
-    "s1": "It has seen six flood chips. Wind-roughened water, flooded vegetation, radar shadow, dry sand, asphalt and "
+    "s1": "It has seen six flood chips, VH only. Rough water, flooded vegetation, radar shadow, dry sand, asphalt and "
     "calibrations other than that of the training chips (Google Earth Engine's GRD in decibel) are not covered.",
 }
 TEXTS = {
@@ -60,8 +60,13 @@ NOTES = {
     "`other_date` and `halves` are one reservoir. The rule NDWI > 0 needs no training and is the bar; the network of "
     "version 1.0.0 does not clear it, here or at the other place.",
     "s1": "Intervals: bootstrap over the six chips. Each chip was scored by a network trained on the other five with "
-    "the same configuration; the network in this package was trained on all six, so its own score is not known. "
-    "The bar is a threshold on VH (floors.csv of the data kit): 0.70 pooled, 0.59 mean of chips with a 9 x 9 mean.",
+    "the same configuration; the network in this package was trained on all six, so its own score is not "
+    "known. The configuration (VH alone) was compared with two others by inner validation, each pair of chips "
+    "left out together: it was best without India, Nigeria, Pakistan or Somalia, and less than 0.01 behind the "
+    "mean of VH without Spain or Sri Lanka. It was tried after a larger network on VV and VH had scored 0.43 "
+    "pooled in the same protocol (0.12 in Sri Lanka), so the scores are a little too good. The bar is a "
+    "threshold on VH (floors.csv of the data kit): 0.70 pooled, and 0.59 as mean of chips with a 9 x 9 mean. "
+    "The network is above it, but well within the interval: with six chips that proves nothing.",
 }
 
 
@@ -71,7 +76,7 @@ def _slot(sensor: str, fill: float) -> InputSlot:
         sensors = ("sentinel-2-l2a", "sentinel-2-l1c")
         clip = Step("clip", minimum=(0.0,), maximum=(1.0,))
         return InputSlot("image", "ms", sensors, needs, "reflectance", WINDOW, (clip,), fill, gsd_m=(5.0, 40.0))
-    needs = tuple(BandNeed(name, polarisation=name) for name in ("VV", "VH"))
+    needs = (BandNeed("VH", polarisation="VH"),)
     clip = Step("clip", minimum=(-50.0,), maximum=(20.0,))
     return InputSlot("image", "sar", ("sentinel-1-grd",), needs, "db", WINDOW, (clip,), fill, gsd_m=(5.0, 40.0))
 
