@@ -17,6 +17,7 @@ from backend.manifest.load import load
 from backend.manifest.package import Package
 from backend.protocol.errors import PackageError, ParameterError
 from backend.protocol.jobs import SegmentJob
+from backend.runtime.assembly import Assembly, assemble
 from backend.runtime.choice import Choice
 from backend.runtime.model import Model, open_model
 from backend.scene.memory import MemoryModel
@@ -97,18 +98,20 @@ class Setup:
 def set_up(job: SegmentJob) -> Iterator[Setup]:
     """Check a job, find its inputs, grid and area, open its model; the model is closed when the block is left.
 
+    The model comes last: opening it may take seconds, after which nobody wants to read that a file name is wrong.
+
     Raises:
         InputError: whatever is wrong with the job; nothing was written.
     """
     _check_numbers(job)
     check_outputs(job)
     output = Path(job.output).absolute()
-    packages = tuple(load(name) for name in job.models)
-    with open_model(packages, job.compute, _earlier_choice(job, output)) as model:
-        _check_classes(model)
-        heads = head_files(job, _writers(model), model.outputs)
-        inputs = match_inputs(job.inputs, _writers(model), model.inputs)
-        place = find_place(inputs, job.grid, job.area)
+    assembly = assemble(tuple(load(name) for name in job.models))
+    _check_classes(assembly)
+    heads = head_files(job, assembly.producers, assembly.outputs)
+    inputs = match_inputs(job.inputs, assembly.producers, assembly.inputs)
+    place = find_place(inputs, job.grid, job.area)
+    with open_model(assembly.packages, job.compute, _earlier_choice(job, output)) as model:
         memory = _memory(model, inputs, heads)
         plan = make_plan(
             place.scene,
@@ -142,10 +145,10 @@ def _check_numbers(job: SegmentJob) -> None:
         raise ParameterError(f"a batch of {job.compute.batch} makes no sense", "it must be 1 or more; 0 chooses")
 
 
-def _check_classes(model: Model) -> None:
+def _check_classes(assembly: Assembly) -> None:
     """Refuse an encoder without a head."""
-    if not model.outputs:
-        name = model.packages[0].reference
+    if not assembly.outputs:
+        name = assembly.base.reference
         raise PackageError(f"{name} gives no classes", "it is an encoder", "add a head of it with a second --model")
 
 
@@ -165,12 +168,6 @@ def _earlier_choice(job: SegmentJob, output: Path) -> Choice | None:
         and asked.batch in (0, choice.batch)
     )
     return choice if same else None
-
-
-def _writers(model: Model) -> tuple[Package, ...]:
-    """The packages that the model's outputs belong to."""
-    heads = tuple(package for package in model.packages if package.kind == "head")
-    return heads or model.packages[:1]
 
 
 def _wanted_stride(job: SegmentJob, model: Model) -> int:
