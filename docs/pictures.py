@@ -28,10 +28,8 @@ def water(data: Path) -> None:
     scene = data / SCENE
     with tempfile.TemporaryDirectory() as folder:
         classes, probabilities = Path(folder) / "water.tif", Path(folder) / "probability.tif"
-        code = command_line.main(
-            ["segment", "--ms", str(scene), "--model", "water-baseline-s2", "--output", str(classes)]
-            + ["--probabilities", str(probabilities)]
-        )
+        results = ["--output", str(classes), "--probabilities", str(probabilities)]
+        code = command_line.main(["segment", "--ms", str(scene), "--model", "water-baseline-s2", *results])
         if code != 0:
             raise SystemExit(code)
         with rasterio.open(classes) as dataset:

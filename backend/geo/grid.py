@@ -153,7 +153,9 @@ class Grid:
             if crs != self.crs:
                 xs, ys = (np.asarray(v) for v in transform(crs, self.crs, xs, ys))
             if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
-                raise GridError("the area cannot be expressed in the CRS of the grid", "it lies outside the CRS's domain of use")
+                raise GridError(
+                    "the area cannot be expressed in the CRS of the grid", "it lies outside the CRS's domain of use"
+                )
             cols, rows = ~self.transform @ (xs, ys)
         else:
             left, bottom, right, top = bounds
@@ -165,7 +167,12 @@ class Grid:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: CRS as WKT2, transform as six numbers, width and height."""
-        return {"crs": self.crs.to_wkt(), "transform": list(self.transform)[:6], "width": self.width, "height": self.height}
+        return {
+            "crs": self.crs.to_wkt(),
+            "transform": list(self.transform)[:6],
+            "width": self.width,
+            "height": self.height,
+        }
 
     @staticmethod
     def from_dict(value: dict[str, Any]) -> Grid:
@@ -190,11 +197,14 @@ def parse_crs(text: str) -> CRS:
     try:
         return CRS.from_user_input(text)
     except CRSError as error:
-        raise ParameterError(f'"{text}" is not a coordinate reference system', str(error).splitlines()[0],
-                             'write it as in "EPSG:32631"') from error
+        raise ParameterError(
+            f'"{text}" is not a coordinate reference system', str(error).splitlines()[0], 'write it as in "EPSG:32631"'
+        ) from error
 
 
-def reproject_bounds(bounds: tuple[float, float, float, float], source: CRS, target: CRS) -> tuple[float, float, float, float]:
+def reproject_bounds(
+    bounds: tuple[float, float, float, float], source: CRS, target: CRS
+) -> tuple[float, float, float, float]:
     """Enclosing box of bounds in another CRS, edges densified.
 
     Raises:
@@ -204,10 +214,15 @@ def reproject_bounds(bounds: tuple[float, float, float, float], source: CRS, tar
         return bounds
     left, bottom, right, top = transform_bounds(source, target, *bounds, densify_pts=41)
     if not all(map(math.isfinite, (left, bottom, right, top))):
-        raise GridError("the area cannot be expressed in the CRS of the grid", "it lies outside the CRS's domain of use")
+        raise GridError(
+            "the area cannot be expressed in the CRS of the grid", "it lies outside the CRS's domain of use"
+        )
     if left > right:
-        raise GridError("the area crosses the antimeridian", "its western edge lies east of its eastern edge",
-                        "cut the scene at 180 degrees and run both parts")
+        raise GridError(
+            "the area crosses the antimeridian",
+            "its western edge lies east of its eastern edge",
+            "cut the scene at 180 degrees and run both parts",
+        )
     return left, bottom, right, top
 
 

@@ -1,1 +1,4 @@
-"""What crosses the process border: jobs, messages, errors. Standard library only; the one part of the backend that the plugin imports."""
+"""What crosses the process border: jobs, messages, errors.
+
+Standard library only; the one part of the backend that the plugin imports.
+"""

@@ -168,13 +168,13 @@ def blank_feeds(inputs: Sequence[InputSlot], count: int) -> dict[str, np.ndarray
     return feeds
 
 
-def measure(model: Model, repeats: int = 2) -> float:
-    """Seconds per window: the best of `repeats` batches after one that warms up."""
+def measure(model: Model, seconds: float = 0.3) -> float:
+    """Seconds per window: the best of at least two batches, for about `seconds`, after one that warms up."""
     feeds = blank_feeds(model.inputs, model.choice.batch)
     model.run(feeds)
-    best = float("inf")
-    for _ in range(repeats):
+    taken: list[float] = []
+    while len(taken) < 2 or sum(taken) < seconds:
         start = time.perf_counter()
         model.run(feeds)
-        best = min(best, time.perf_counter() - start)
-    return best / next(iter(feeds.values())).shape[0]
+        taken.append(time.perf_counter() - start)
+    return min(taken) / next(iter(feeds.values())).shape[0]

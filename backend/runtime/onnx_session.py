@@ -102,8 +102,7 @@ class OnnxSession:
         else:
             values = self._call(feeds, list(wanted))
         return {
-            name: activate(value, activation)
-            for (name, activation), value in zip(wanted.items(), values, strict=True)
+            name: activate(value, activation) for (name, activation), value in zip(wanted.items(), values, strict=True)
         }
 
     def _call(self, feeds: Mapping[str, Any], names: list[str]) -> list[np.ndarray]:

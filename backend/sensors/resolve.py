@@ -74,7 +74,11 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
     inspection = inspect(spec.paths, spec)
     _check_unit(spec, inspection)
     if inspection.problems:
-        raise SourceError(f'"{_name(spec)}" cannot be used', inspection.problems[0].removeprefix(f'"{spec.paths[0]}" '))
+        problem = inspection.problems[0]
+        # a problem that names a file is a sentence of its own
+        raise (
+            SourceError(problem) if problem.startswith('"') else SourceError(f'"{_name(spec)}" cannot be used', problem)
+        )
     if len(inspection.dates) > 1 and spec.date is None:
         dates = inspection.dates
         raise InputError(

@@ -4,7 +4,7 @@ Baseline: read each window, normalise, run the same session with the same batch,
 translate to a COG with overviews. Ours: blending, validity, chunks that can be shown and resumed, the same COG. Both
 are timed from the open session to the final file, alternating, in one process; only the ratio means anything elsewhere.
 
-    scripts/bench scene [--sizes 4096,12000] [--repeats 3] [--window 512]
+    scripts/bench scene [--sizes 4096,12000] [--repeats 3] [--window 256]
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default="4096,12000")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--window", type=int, default=512)
+    parser.add_argument("--window", type=int, default=256)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
