@@ -75,10 +75,9 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
     _check_unit(spec, inspection)
     if inspection.problems:
         problem = inspection.problems[0]
-        # a problem that names a file is a sentence of its own
-        raise (
-            SourceError(problem) if problem.startswith('"') else SourceError(f'"{_name(spec)}" cannot be used', problem)
-        )
+        if problem.startswith('"'):  # it names the file, and is a sentence of its own
+            raise SourceError(problem)
+        raise SourceError(f'"{_name(spec)}" cannot be used', problem)
     if len(inspection.dates) > 1 and spec.date is None:
         dates = inspection.dates
         raise InputError(
