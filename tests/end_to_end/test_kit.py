@@ -14,6 +14,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from backend.command_line.arguments import parse_input
+from backend.manifest.load import load
 from backend.manifest.locate import BUILT_IN
 from backend.manifest.package import BandNeed, InputSlot, Step
 from backend.sensors.inspect import InputBand, inspect
@@ -177,7 +178,7 @@ def test_segment(kit: Path, tmp_path: Path, text: str) -> None:
     done("segment", "--raster", f"{kit}/{text}", "--model", model, "--output", output)
     spec = parse_input("raster", f"{kit}/{text}")
     found = inspect(spec.paths, spec)
-    count = len(packages_bands(model))
+    count = len(needs_of(model))
     bands = ([band for band in found.bands if band.band is not None] or list(found.bands))[:count]
     values, valid, grid = numbers(bands, spec.nodata)
     with rasterio.open(output) as dataset:
@@ -188,10 +189,8 @@ def test_segment(kit: Path, tmp_path: Path, text: str) -> None:
     assert (classes[valid] == values.argmax(axis=0)[valid]).all()
 
 
-def packages_bands(model: Path) -> tuple[BandNeed, ...]:
+def needs_of(model: Path) -> tuple[BandNeed, ...]:
     """The bands of a model's first input."""
-    from backend.manifest.load import load
-
     return load(model).inputs[0].bands
 
 
