@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from backend.manifest import golden
+# Pixels per side of a golden patch. Odd, since outputs are sampled at even distances: a patch whose side divides these
+# would be met at the same pixel each time.
+PATCH = 29
 
 
 def export_onnx(network: nn.Module, feeds: Mapping[str, np.ndarray], path: Path) -> Path:
@@ -38,7 +40,7 @@ def export_onnx(network: nn.Module, feeds: Mapping[str, np.ndarray], path: Path)
     return path
 
 
-def noise_patch(low: np.ndarray, high: np.ndarray, seed: int = 0, size: int = golden.PATCH) -> np.ndarray:
+def noise_patch(low: np.ndarray, high: np.ndarray, seed: int = 0, size: int = PATCH) -> np.ndarray:
     """A synthetic golden patch, 1 x bands x size x size float32: smooth waves and noise between two spectra.
 
     Args:
