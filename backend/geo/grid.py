@@ -198,7 +198,7 @@ def parse_crs(text: str) -> CRS:
         return CRS.from_user_input(text)
     except CRSError as error:
         raise ParameterError(
-            f'"{text}" is not a coordinate reference system', str(error).splitlines()[0], 'write it as in "EPSG:32631"'
+            f'"{text}" is not a coordinate reference system', "", 'write it as in "EPSG:32631"'
         ) from error
 
 

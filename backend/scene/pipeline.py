@@ -23,8 +23,8 @@ SCORES_AHEAD = 2
 class Watcher(Protocol):
     """Is told how the run goes, and may end it by raising `Cancelled`."""
 
-    def advanced(self, windows: int) -> None:
-        """A strip is done: how many windows of the lattice it holds, computed or not."""
+    def advanced(self, windows: int, computed: int) -> None:
+        """A strip is done: how many windows of the lattice it holds, and how many of them were computed."""
         ...
 
     def written(self, window: Window) -> None:
@@ -72,7 +72,7 @@ def run_scene(run: SceneRun, store: ChunkStore, watcher: Watcher) -> None:
     segments = plan.segments(list(store.todo))
 
     def strip_done(item: Scored) -> None:
-        watcher.advanced(len(item.strip.segment.swath.columns))
+        watcher.advanced(len(item.strip.segment.swath.columns), len(item.strip.columns))
         watcher.check()
 
     with (

@@ -34,7 +34,7 @@ def run(job: SegmentJob, context: Context) -> dict[str, Any]:
     """Write a class raster and whatever else the job asks for.
 
     Returns:
-        what was written and how: paths by kind, windows, seconds, device, precision.
+        what was written and how: paths by kind, windows computed, seconds, device, precision.
 
     Raises:
         InputError: the job cannot be done as given; nothing was written.
@@ -58,7 +58,7 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
         and all(path.exists() for path in targets)
     ):
         context.log("the result is complete, nothing is left to do")
-        return _result(setup, {"classes": [str(path) for path in targets]}, started)
+        return _result(setup, {"classes": [str(path) for path in targets]}, started, 0)
     warnings = setup.warnings()
     for warning in warnings:
         context.warn(warning)
@@ -75,13 +75,14 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
                 setup.model.choice.batch,
                 tuple(head.output for head in setup.heads),
             )
-            run_scene(scene, store, _Reporter(setup, store, context))
+            reporter = _Reporter(setup, store, context)
+            run_scene(scene, store, reporter)
             found = deliver(setup, folder, store, context)
     folder.remove()
     if is_empty(setup.heads[0]):
         warnings.append(NOTHING_VALID)
         context.warn(NOTHING_VALID)
-    return _result(setup, found, started, warnings)
+    return _result(setup, found, started, reporter.computed, warnings)
 
 
 def _layers(setup: Setup) -> dict[str, Any]:
@@ -97,11 +98,13 @@ def _scorer(setup: Setup) -> Scorer:
     return score
 
 
-def _result(setup: Setup, found: Mapping[str, Any], started: float, warnings: Sequence[str] = ()) -> dict[str, Any]:
+def _result(
+    setup: Setup, found: Mapping[str, Any], started: float, windows: int, warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     choice = setup.model.choice
     return {
         "outputs": dict(found),
-        "windows": setup.plan.windows,
+        "windows": windows,
         "seconds": round(time.monotonic() - started, 2),
         "compute": choice.to_dict(),
         "models": [package.reference for package in setup.packages],
@@ -138,9 +141,11 @@ class _Reporter:
         self._total = setup.plan.windows
         self._done = max(0, self._total - windows_to_do(setup.plan, store))
         self._news: list[Window] = []
+        self.computed = 0
         context.progress("segmenting", self._done, self._total)
 
-    def advanced(self, windows: int) -> None:
+    def advanced(self, windows: int, computed: int) -> None:
+        self.computed += computed
         self._done = min(self._total, self._done + windows)
         self._context.progress("segmenting", self._done, self._total)
 

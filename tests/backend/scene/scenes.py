@@ -301,7 +301,7 @@ class Watch:
     fail_after: int | None = None
     error: BaseException = field(default_factory=lambda: Cancelled("enough"))
 
-    def advanced(self, windows: int) -> None:
+    def advanced(self, windows: int, computed: int) -> None:
         self.windows += windows
 
     def written(self, window: Window) -> None:
