@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -27,8 +26,16 @@ from backend.geo.raster_xml import RasterProfile, add_band_elements, side_file, 
 from backend.geo.reader import StripReader
 from backend.geo.sample import Mask, Values
 from backend.geo.source import Layer, describe, source_from_layers
-from backend.geo.writer import GDAL_TYPES, chunk_options, output_error, replace, vrt_root, write_atomically
-from backend.protocol.errors import Cancelled, OutputError, SourceError
+from backend.geo.writer import (
+    GDAL_TYPES,
+    chunk_options,
+    library_error,
+    output_error,
+    replace,
+    vrt_root,
+    write_atomically,
+)
+from backend.protocol.errors import Cancelled, SourceError
 
 # Below this many numbers a translation takes well under a second (measured: 40 million uint8 numbers/s on two cores)
 # and runs in this process; above it a process of its own costs little (0.3 s) and can be killed at once.
@@ -37,8 +44,6 @@ _POLL_S = 0.1
 _STRIP = 1024
 # Measured at 50 000 x 50 000 px: 290 MiB at the peak, against 500 with 128 MiB of cache, in the same time.
 _CACHE_MB = 32
-# Free space below which a failed translation is put down to a full disk.
-_FULL_DISK_BYTES = 8 << 20
 _SIDE_FILES = (".aux.xml", ".ovr", ".msk", ".msk.ovr")
 
 
@@ -143,7 +148,7 @@ class _Job:
                         dataset.write(self._numbers(*reader.read(window)), window=place)
                     self._progress(0.5 * min(1.0, (row + _STRIP) / target.height))
         except (RasterioError, CPLE_BaseError) as error:
-            raise self._failure(str(error)) from error
+            raise library_error(self.path, str(error)) from error
         return os.fspath(path)
 
     def _numbers(self, values: Values, valid: Mask) -> NDArray[Any]:
@@ -164,7 +169,7 @@ class _Job:
             try:
                 translation.translate(**request)
             except (RasterioError, CPLE_BaseError) as error:
-                raise self._failure(str(error)) from error
+                raise library_error(self.path, str(error)) from error
             self._stop_if_cancelled()
             return
         with open(product.with_suffix(".log"), "w+b") as log:
@@ -176,8 +181,9 @@ class _Job:
                     child.kill()
             if child.returncode != 0:
                 log.seek(0)
-                lines = log.read().decode("utf-8", "replace").strip().splitlines()
-                raise self._failure(lines[-1] if lines else f"the translation ended with status {child.returncode}")
+                said = log.read().decode("utf-8", "replace").strip()
+                reason = said.splitlines()[-1] if said else f"the translation ended with status {child.returncode}"
+                raise library_error(self.path, reason, said)
 
     def _watch(
         self, child: subprocess.Popen[bytes], request: dict[str, Any], folder: Path, begin: float, expected_bytes: int
@@ -216,9 +222,9 @@ class _Job:
                 corner = RasterioWindow(max(0, grid.width - 1), max(0, grid.height - 1), 1, 1)
                 complete = dataset.shape == grid.shape and dataset.read(window=corner).size == self._profile.count
         except (RasterioError, CPLE_BaseError) as error:
-            raise self._failure(str(error)) from error
+            raise library_error(self.path, str(error)) from error
         if not complete:
-            raise self._failure("the result is incomplete")
+            raise library_error(self.path, "the result is incomplete")
 
     def _publish(self, product: Path) -> None:
         """Gives the result its name; side files of an older raster of that name go first."""
@@ -230,12 +236,6 @@ class _Job:
         replace(product, self.path)
         if side is not None:
             write_atomically(f"{self.path}.aux.xml", side)
-
-    def _failure(self, reason: str) -> OutputError:
-        """Why GDAL failed; a full disk is recognised by what is left of it."""
-        if shutil.disk_usage(self.path.parent).free < _FULL_DISK_BYTES or os.strerror(errno.ENOSPC) in reason:
-            return output_error(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        return OutputError(f'"{self.path}" cannot be written', reason, "check the disk and the folder")
 
 
 def _size(path: str | Path) -> int:

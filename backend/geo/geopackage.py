@@ -15,7 +15,7 @@ from pyogrio._err import CPLE_BaseError
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
 
-from backend.geo.writer import output_error, replace
+from backend.geo.writer import library_error, output_error, replace
 from backend.protocol.errors import OutputError
 
 # A batch is one transaction; this much geometry waits in memory (16 bytes a vertex).
@@ -120,10 +120,7 @@ class GeoPackageWriter:
                 layer_options={} if self._begun else {"GEOMETRY_NAME": _GEOMETRY},
             )
         except (DataSourceError, DataLayerError, CPLE_BaseError) as error:
+            failure = library_error(self._path, str(error))  # before the space that was taken is given back
             self.discard()
-            raise OutputError(
-                f'"{self._path}" cannot be written',
-                str(error),
-                "check that the folder exists, may be written to and has free space",
-            ) from error
+            raise failure from error
         self._begun = True

@@ -32,7 +32,10 @@ def translate(source: str, target: str, options: Mapping[str, str]) -> None:
     """
     # No side file: GDAL writes it last and says nothing when that fails; the caller writes what is needed.
     with rasterio.Env(GDAL_MAX_DATASET_POOL_SIZE=_OPEN_FILES, GDAL_PAM_ENABLED="NO"):
-        rasterio.shutil.copy(source, target, driver="COG", **options)
+        try:
+            rasterio.shutil.copy(source, target, driver="COG", **options)
+        except SystemError as error:  # what rasterio makes of a failure for which GDAL gave no reason
+            raise RasterioError("the translation failed") from error
 
 
 def _end_with_parent() -> None:

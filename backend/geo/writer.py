@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "float32": 
 # Windows refuses to replace a file while a viewer reads it; a VRT is read in a moment.
 _REPLACE_ATTEMPTS = 20
 _REPLACE_PAUSE_S = 0.05
+# Free space below which a failed write of a library is put down to a full disk.
+_FULL_DISK_BYTES = 8 << 20
+_FULL_DISK_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EFBIG), "disk is full")
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) 
             os.fsync(file.fileno())
         replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that has become read-only refuses this too
+            part.unlink(missing_ok=True)
         raise output_error(path, error) from error
 
 
@@ -144,6 +150,20 @@ def output_error(path: str | os.PathLike[str], error: Exception) -> OutputError:
         return OutputError(f'"{name}" cannot be written', "its folder does not exist", "create the folder first")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return OutputError(f'"{name}" cannot be written', reason, "check the disk and the folder")
+
+
+def library_error(path: str | os.PathLike[str], reason: str, details: str = "") -> OutputError:
+    """Why GDAL or SQLite could not write; a full disk is recognised by what is left of it, or by their words.
+
+    Args:
+        reason: the library's last words.
+        details: whatever else it said.
+    """
+    folder = Path(path).absolute().parent
+    full = folder.is_dir() and shutil.disk_usage(folder).free < _FULL_DISK_BYTES
+    if full or any(words in reason + details for words in _FULL_DISK_WORDS):
+        return output_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    return OutputError(f'"{os.fspath(path)}" cannot be written', reason, "check the disk and the folder")
 
 
 def overview_factors(width: int, height: int, smallest: int) -> list[int]:
