@@ -57,19 +57,15 @@ def make_scene(path: Path, size: int, bands: int) -> Path:
     return path
 
 
-def tree_bytes(process: psutil.Process) -> int:
-    """Memory of a process and all its descendants; 0 when it has ended."""
-    total = 0
+def tree_bytes(process: psutil.Process) -> list[int]:
+    """Memory of a process and of each of its descendants; empty when it has ended."""
+    found = []
     try:
-        members = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    for member in members:
-        try:
-            total += _proportional(member.pid) or member.memory_info().rss
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue
-    return total
+        for member in (process, *process.children(recursive=True)):
+            found.append(_proportional(member.pid) or member.memory_info().rss)
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return found
+    return found
 
 
 def _proportional(pid: int) -> int:
@@ -89,19 +85,21 @@ def segment(scene: Path, model: Path, output: Path, bands: int, options: tuple[s
 
 
 def peak(command: list[str], interval: float) -> dict[str, Any]:
-    """Run a command to its end: seconds, peak memory of its process tree, most threads of its main process."""
+    """Run a command to its end: seconds, peak memory of its process tree and of its main process, its most threads."""
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         watched = psutil.Process(process.pid)
-        most, threads = 0, 0
+        most, alone, threads = 0, 0, 0
         while process.poll() is None:
-            most = max(most, tree_bytes(watched))
+            sizes = tree_bytes(watched)
+            most, alone = max(most, sum(sizes)), max([alone, *sizes[:1]])
             with contextlib.suppress(psutil.NoSuchProcess):
                 threads = max(threads, watched.num_threads())
             time.sleep(interval)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return {"seconds": round(time.perf_counter() - started, 1), "peak_bytes": most, "threads": threads}
+    seconds = round(time.perf_counter() - started, 1)
+    return {"seconds": seconds, "peak_bytes": most, "main_peak_bytes": alone, "threads": threads}
 
 
 def measure(size: int, window: int, bands: int, interval: float, options: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_a_changed_source_is_named(interrupted: Task, change: str) -> None:
             name = "s"  # size or sha256
         else:
             with rasterio.open(scene, "r+") as dataset:
-                dataset.write(np.full((2, 256, 256), 9, np.uint16), window=((0, 256), (0, 256)))
+                dataset.write(np.full((2, 256, 256), 9, np.float32), window=((0, 256), (0, 256)))
             name = "size"
         sentence = assert_refused(interrupted, "--resume")
     finally:
