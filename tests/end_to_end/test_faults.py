@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,8 @@ from tests.end_to_end.processes import (
     results,
     unfinished,
 )
+
+resource = pytest.importorskip("resource", reason="this system has no limits on what a process may write")
 
 
 @pytest.fixture(scope="module")
