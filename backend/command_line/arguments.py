@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str]) -> Arguments:
     if found.command == "models":
         return _models(found)
     if found.command == "inspect":
-        return Arguments("inspect", _inspected(found.raster))
+        return Arguments("inspect", tuple(parse_input("raster", text) for text in found.raster))
     return Arguments(found.command, segment_job(found))
 
 
@@ -71,13 +71,6 @@ def _with_numbers_joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _inspected(rasters: Sequence[str]) -> InputSpec:
-    """All rasters as one input, with the settings that follow any of them."""
-    specs = [parse_input("raster", text) for text in rasters]
-    told = next((spec for spec in specs if spec != InputSpec("raster", spec.paths)), specs[0])
-    return replace(told, paths=tuple(path for spec in specs for path in spec.paths))
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         "earthprism", description="Maps from rasters of any sensor with foundation models, on this machine."
@@ -85,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     inspect = commands.add_parser("inspect", help="what a raster is: grid, bands, sensor, units, dates, problems")
-    inspect.add_argument("raster", nargs="+", metavar="RASTER")
+    inspect.add_argument(
+        "raster", nargs="+", metavar="RASTER", help="path, with settings after :: as for --ms; a.tif|b.tif is one input"
+    )
     inspect.add_argument("--json", action="store_true", help="one JSON object on stdout")
     _add_models(commands.add_parser("models", help="list, describe, verify, install or remove model packages"))
     _add_scene(commands.add_parser("segment", help="class map of a scene"))

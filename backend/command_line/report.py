@@ -14,7 +14,11 @@ def lines(command: str, result: Any) -> Iterator[str]:
         case "plan":
             yield from _plan(result)
         case "inspect":
-            yield from result["summary"]
+            for number, found in enumerate(result.get("rasters", [result])):
+                yield from [""] * bool(number) + found["summary"]
+        case "models verify":
+            yield f"{result['reference']}: {'in order' if result['ok'] else 'NOT in order'}"
+            yield from (f"  {check['state']:<14} {check['sentence']}" for check in result["checks"])
         case "models list":
             yield from _models(result["models"])
         case _:
@@ -33,8 +37,8 @@ def _segment(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _plan(result: dict[str, Any]) -> Iterator[str]:
-    width, height = result["pixel_size"]
-    yield f"result    {result['width']} x {result['height']} px of {width:g} x {height:g} in {result['crs']}"
+    width, height = result["pixel_size_m"]
+    yield f"result    {result['width']} x {result['height']} px of {width:.4g} x {height:.4g} m in {result['crs']}"
     for item in result["inputs"]:
         yield f"input     {item['slot']}: {item['sensor'] or 'sensor not known'}, {item['date'] or 'date not known'}"
     yield (
@@ -44,7 +48,7 @@ def _plan(result: dict[str, Any]) -> Iterator[str]:
     compute = result["compute"]
     yield f"compute   {compute['device']}, {compute['runtime']}, {compute['precision']}, batch {compute['batch']}"
     yield f"memory    about {result['memory_bytes'] / 1e9:.2f} GB"
-    yield f"time      about {result['seconds']:g} s"
+    yield f"time      about {max(1, round(result['seconds']))} s"
     for warning in result["warnings"]:
         yield f"warning   {warning}"
 

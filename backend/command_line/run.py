@@ -13,7 +13,7 @@ from typing import Any
 from backend.command_line.arguments import Arguments, parse
 from backend.command_line.report import lines
 from backend.command_line.screen import Screen
-from backend.protocol.errors import Cancelled, EarthPrismError, InternalError
+from backend.protocol.errors import Cancelled, EarthPrismError, InternalError, PackageError
 from backend.protocol.jobs import InstallJob, RemoveJob, SegmentJob
 from backend.tasks.context import Context
 from backend.tasks.log import open_log
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         log_file = open_log("command")
         result = _perform(asked, _cancellable_context(asked.command))
         _answer(result, asked.command, wants_json)
-        return 0
+        return PackageError.exit_code if asked.command == "models verify" and not result["ok"] else 0
     except SystemExit as end:  # argparse: help was asked for, or the arguments are wrong
         return int(end.code or 0)
     except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
@@ -79,7 +79,8 @@ def _query(asked: Arguments) -> Any:
     request = asked.request
     match asked.command:
         case "inspect":
-            return inspect.inspect(request.paths, request)
+            found = [inspect.inspect(spec.paths, spec) for spec in request]
+            return found[0] if len(found) == 1 else {"rasters": found}
         case "plan":
             return plan.plan(request)
         case "models list":

@@ -233,9 +233,9 @@ class _Job:
         side = None if self._profile.legend is None else side_file(self._profile.legend)
         for suffix in _SIDE_FILES:
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-        replace(product, self.path)
         if side is not None:
             write_atomically(f"{self.path}.aux.xml", side)
+        replace(product, self.path)
 
 
 def _size(path: str | Path) -> int:

@@ -198,7 +198,9 @@ def parse_crs(text: str) -> CRS:
         return CRS.from_user_input(text)
     except CRSError as error:
         raise ParameterError(
-            f'"{text}" is not a coordinate reference system', "", 'write it as in "EPSG:32631"'
+            f'"{text}" is not a coordinate reference system',
+            "",
+            f'write it as in "EPSG:{text if text.isdigit() else 32631}"',
         ) from error
 
 

@@ -12,7 +12,7 @@ from backend.geo.raster_file import Levels, RasterFile, choose_levels
 from backend.geo.sample import BORDER_TOLERANCE, Mask, Values, nearest, pick_points, sample_axes, sample_points, taps
 from backend.geo.source import Layer, Source, describe
 from backend.geo.warp import Floats, PixelMap, footprint
-from backend.protocol.errors import ParameterError
+from backend.protocol.errors import ParameterError, SourceError
 
 # Numbers (float32) read at once for one window of a raster that is not aligned: 32 MiB.
 _READ_LIMIT = 8 << 20
@@ -133,7 +133,7 @@ class MaskReader:
     """Reads validity on a grid from an extra mask raster, such as a cloud mask or scene classification.
 
     Args:
-        path: the raster; its first band counts.
+        path: the raster; it has one band.
         grid: the target.
         values: numbers that mean "invalid"; empty means every number but 0.
 
@@ -142,8 +142,15 @@ class MaskReader:
     """
 
     def __init__(self, path: str, grid: Grid, values: Sequence[int] = ()) -> None:
+        info = describe(path)
+        if info.count != 1:
+            raise SourceError(
+                f'the mask "{path}" has {info.count} bands',
+                "a mask has one, and which of these belongs to the scene is not known",
+                "write that band to a file of its own, for example with gdal_translate -b N",
+            )
         layer = Layer((path,), (1,))
-        self._reader = StripReader(Source((layer,), describe(path).require_grid()), grid, "nearest")
+        self._reader = StripReader(Source((layer,), info.require_grid()), grid, "nearest")
         self._values = np.array(sorted(values), np.float32)
 
     def __enter__(self) -> MaskReader:

@@ -130,7 +130,8 @@ class _Transfer:
         """Fetch what is missing."""
         self._check_cancelled()
         done, tag = self._resume_point()
-        request = urllib.request.Request(self._url, headers={"User-Agent": "EarthPrism", "Accept-Encoding": "identity"})  # noqa: S310
+        headers = {"User-Agent": "EarthPrism", "Accept-Encoding": "identity"}
+        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310
         if done:
             request.add_header("Range", f"bytes={done}-")
             request.add_header("If-Range", tag)

@@ -157,11 +157,11 @@ def _timed(assembly: Assembly, choice: Choice) -> float:
 
 def blank_feeds(inputs: Sequence[InputSlot], count: int) -> dict[str, np.ndarray]:
     """Feeds of the right shapes with repeatable noise, for measurements; every date is valid."""
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     feeds: dict[str, np.ndarray] = {}
     for slot in inputs:
         shape = (count, *((slot.dates[0],) if slot.temporal else ()), len(slot.bands), slot.size, slot.size)
-        feeds[slot.name] = random.random(shape, dtype=np.float32)
+        feeds[slot.name] = generator.random(shape, dtype=np.float32)
         for name in (slot.days_input, slot.valid_input):
             if name is not None:
                 feeds[name] = np.ones((count, slot.dates[0]), dtype=np.float32)

@@ -39,6 +39,13 @@ class Check:
         """Computed, finite and within tolerance."""
         return self.difference is not None and self.difference <= self.tolerance
 
+    @property
+    def state(self) -> str:
+        """ "agrees", "differs", or "not available" where this environment cannot compute the variant."""
+        if self.difference is None:
+            return "not available"
+        return "agrees" if self.ok else "differs"
+
     def sentence(self) -> str:
         """The result in words."""
         start = f"{self.package}, {self.precision} in {self.runtime} on {self.device}"
@@ -49,7 +56,13 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """The check as JSON values."""
         difference = self.difference if self.difference is not None and np.isfinite(self.difference) else None
-        return {**asdict(self), "difference": difference, "ok": self.ok, "sentence": self.sentence()}
+        return {
+            **asdict(self),
+            "difference": difference,
+            "ok": self.ok,
+            "state": self.state,
+            "sentence": self.sentence(),
+        }
 
 
 def check_variant(package: Package, choice: Choice) -> Check:

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,13 +103,7 @@ def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> Ru
             raise ResumeError(
                 f'an unfinished run is in "{path}"', "", "continue it with --resume or start again with --overwrite"
             )
-        differences = list(_differences(stored["description"], json.loads(json.dumps(description))))
-        if differences:
-            raise ResumeError(
-                "this is not the run that was begun",
-                "; ".join(differences[:3]),
-                "give the same inputs, models and options to resume, or start again with --overwrite",
-            )
+        check_same(stored["description"], description)
         return RunFolder(path, stored["run"], stored["description"])
     run_id = secrets.token_hex(4)
     content = {"schema": SCHEMA, "run": run_id, "description": dict(description)}
@@ -123,6 +117,46 @@ def open_run(output: Path, description: Mapping[str, Any], if_exists: str) -> Ru
             "choose an output in a folder that you can write to",
         ) from error
     return RunFolder(path, run_id, dict(description))
+
+
+def check_same(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to take up a run that computes something else.
+
+    Raises:
+        ResumeError: naming what differs.
+    """
+    differences = list(_differences(stored, json.loads(json.dumps(wanted))))
+    if differences:
+        raise ResumeError(
+            "this is not the run that was begun",
+            "; ".join(differences[:3]),
+            "give the same inputs, models and options to resume, or start again with --overwrite",
+        )
+
+
+def run_file(output: Path) -> Path:
+    """Where the description of a finished run lies."""
+    return output.with_name(f"{output.stem}.run.json")
+
+
+def finished_description(output: Path, keys: Collection[str]) -> dict[str, Any] | None:
+    """The description of a finished run of this output, of all that is noted the values of `keys`; None without one.
+
+    Raises:
+        ResumeError: when there is a result whose description cannot be read.
+    """
+    if not output.exists() or parts_folder(output).exists():
+        return None
+    path = run_file(output)
+    try:
+        noted = json.loads(path.read_text("utf-8"))
+        return {key: noted[key] for key in keys}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResumeError(
+            f'"{output}" exists, and nothing tells how it was made',
+            f'"{path.name}" is not there or cannot be read',
+            "start again with --overwrite, or choose another output",
+        ) from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

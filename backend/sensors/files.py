@@ -39,6 +39,7 @@ _LARGEST_RATIO = 10.0  # of pixel sizes in one mosaic; tiles of one sensor at se
 # "Band 1", "band_2", "b3": what programs write when nobody named the bands.
 _DEFAULT_LABEL = re.compile(r"(?:band|b)[\s_-]?(\d+)|\d+")
 _PRODUCT_FOLDER = re.compile(r"(S[12][ABC]_|L[COTEM]0[4-9]_)")
+_LONGEST_NAME = 32_767  # the longest path of Windows, the most generous system; GDAL's own names are shorter
 _SAME_PLACE = 0.5  # scenes whose boxes share more than half of the smaller one are dates of one place, not tiles
 
 
@@ -55,6 +56,13 @@ def take_apart(paths: Sequence[str], date: str | None) -> Parts:
     """
     if not paths:
         raise SourceError("no raster was given")
+    longest = max(map(len, paths))
+    if longest > _LONGEST_NAME:
+        raise SourceError(
+            f"a name of {longest} characters is no raster",
+            "",
+            "give the path of a file or another name that GDAL opens",
+        )
     if len(paths) == 1:
         path = paths[0]
         if safe.is_safe(path):

@@ -27,7 +27,7 @@ POLYGON_BLOCK = 2048
 
 
 def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context) -> dict[str, Any]:
-    """Write every result; the class rasters come last, so that their being there means that all is.
+    """Write every result; each head's class raster after its other files, the description of the run at the very end.
 
     Returns:
         the results by kind and head: paths, and the number of polygons.

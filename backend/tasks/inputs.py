@@ -76,6 +76,12 @@ def match_inputs(
                 f"it takes {wanted}",
                 "leave that input out or choose another model",
             )
+        if spec.role and takers[0].moment == "any":
+            raise ParameterError(
+                f'::role={spec.role} of "{spec.paths[0]}" has no meaning here',
+                f"{name} takes no before and after",
+                "leave it out",
+            )
         groups[takers[0].name].append(spec)
     found = []
     for slot in slots:

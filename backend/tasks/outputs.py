@@ -15,6 +15,7 @@ from backend.protocol.errors import OutputError, PackageError, ParameterError, R
 from backend.protocol.jobs import SegmentJob
 from backend.scene.decide import NODATA, PROBABILITY_LEVELS, ClassRule
 from backend.scene.finish import HeadOutput
+from backend.scene.run import run_file
 
 RASTER_SUFFIXES = (".tif", ".tiff")
 BACKGROUND_COLOR = "#d9d9d9"
@@ -177,6 +178,22 @@ def _check_folder(path: Path) -> None:
         raise OutputError(f'the folder "{folder}" cannot be written', "permission denied", "choose another output")
 
 
+def item_file(output: Path) -> Path:
+    """Where the STAC item of a result lies."""
+    return output.with_name(f"{output.stem}.stac.json")
+
+
+def result_files(heads: Sequence[HeadFiles], output: Path) -> dict[str, list[Path]]:
+    """Every file that a job leaves, by kind."""
+    found: dict[str, list[Path]] = {"classes": [], "confidence": [], "probabilities": [], "polygons": []}
+    for head in heads:
+        for layer, path in head.targets.items():
+            found[layer.rpartition("/")[2]].append(path)
+        if head.polygons is not None:
+            found["polygons"].append(head.polygons)
+    return {**found, "run": [run_file(output)], "stac": [item_file(output)]}
+
+
 def check_free(paths: Iterable[Path]) -> None:
     """Refuse to touch what is there already.
 
@@ -189,6 +206,21 @@ def check_free(paths: Iterable[Path]) -> None:
             f"{' and '.join(existing)} exist{'s' if len(existing) == 1 else ''} already",
             "",
             "use --resume to continue an unfinished run, --overwrite to start again, or another output",
+        )
+
+
+def check_missing(paths: Iterable[Path]) -> None:
+    """Refuse to call a result complete of which files are gone.
+
+    Raises:
+        ResumeError: naming the files.
+    """
+    missing = [f'"{path}"' for path in paths if not path.exists()]
+    if missing:
+        raise ResumeError(
+            f"of the finished result {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
+            "the parts that it was made from are no longer there",
+            "use --overwrite to start again",
         )
 
 

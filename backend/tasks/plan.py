@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from backend.geo.env import gdal_environment
+from backend.protocol.errors import ResumeError
 from backend.protocol.jobs import SegmentJob
 from backend.runtime.model import measure
 from backend.scene.pipeline import windows_touched
+from backend.scene.run import parts_folder
+from backend.tasks.outputs import check_free, result_files
 from backend.tasks.place import open_filters
-from backend.tasks.setup import set_up
+from backend.tasks.setup import Setup, set_up
 
 # Reading, blending and writing run beside the model; what remains visible of them is at most this share (see the
 # benchmark "scene").
@@ -23,7 +27,7 @@ def plan(job: SegmentJob) -> dict[str, Any]:
         InputError: as the job itself would.
     """
     with gdal_environment(), set_up(job) as setup:
-        with open_filters(setup.place, None) as filters:
+        with open_filters(setup.place, job.mask) as filters:
             windows = windows_touched(setup.plan, filters)
         seconds = measure(setup.model) * windows * OVERHEAD
         grid = setup.place.result or setup.plan.output_grid
@@ -35,6 +39,7 @@ def plan(job: SegmentJob) -> dict[str, Any]:
             "height": grid.height,
             "crs": grid.crs.to_string(),
             "pixel_size": list(grid.pixel_size),
+            "pixel_size_m": list(grid.pixel_size_m()),
             "bounds": list(grid.bounds),
             "window": setup.plan.window,
             "windows": windows,
@@ -47,5 +52,16 @@ def plan(job: SegmentJob) -> dict[str, Any]:
                 for item in setup.inputs
                 for r in item.resolved
             ],
-            "warnings": setup.warnings(),
+            "warnings": [*setup.warnings(), *_taken(setup)],
         }
+
+
+def _taken(setup: Setup) -> list[str]:
+    """What the job itself would refuse because it exists already; nothing where the job may go on or start again."""
+    if setup.job.if_exists != "refuse":
+        return []
+    try:
+        check_free([*chain(*result_files(setup.heads, setup.output).values()), parts_folder(setup.output)])
+    except ResumeError as error:
+        return [error.sentence()]
+    return []

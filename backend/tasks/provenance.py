@@ -9,8 +9,8 @@ from typing import Any
 
 from backend.geo.stac import COG, GEOPACKAGE, JSON, Asset, ModelLink, Origin, stac_item
 from backend.protocol.errors import OutputError
-from backend.scene.run import RunFolder, write_json
-from backend.tasks.outputs import HeadFiles
+from backend.scene.run import RunFolder, run_file, write_json
+from backend.tasks.outputs import HeadFiles, item_file
 from backend.tasks.setup import Setup
 
 
@@ -29,8 +29,7 @@ def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any])
         OutputError: when they cannot be written.
     """
     made = datetime.now(timezone.utc).replace(microsecond=0)
-    stem = setup.output.with_suffix("").name
-    run_file, item_file = (setup.output.with_name(f"{stem}.{kind}.json") for kind in ("run", "stac"))
+    described, item = run_file(setup.output), item_file(setup.output)
     description = {
         **folder.description,
         "run": folder.run_id,
@@ -38,22 +37,21 @@ def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any])
         "outputs": {
             kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"
         },
-        "options": {"min_area_m2": setup.job.min_area, "simplify_px": setup.job.simplify},
         "classes": [
             [{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads
         ],
     }
     try:
-        write_json(run_file, description)
-        write_json(item_file, _item(setup, folder, stem, run_file, made))
+        write_json(described, description)
+        write_json(item, _item(setup, folder, described, made))
     except OSError as error:
-        raise OutputError(f'"{run_file}" cannot be written', error.strerror or str(error)) from error
-    return {"run": str(run_file), "stac": str(item_file)}
+        raise OutputError(f'"{described}" cannot be written', error.strerror or str(error)) from error
+    return {"run": str(described), "stac": str(item)}
 
 
-def _item(setup: Setup, folder: RunFolder, stem: str, run_file: Path, made: datetime) -> dict[str, Any]:
+def _item(setup: Setup, folder: RunFolder, described: Path, made: datetime) -> dict[str, Any]:
     assets = {key: asset for head in setup.heads for key, asset in _assets(head).items()}
-    assets["run"] = Asset(run_file.name, "Run description", JSON, ("metadata",))
+    assets["run"] = Asset(described.name, "Run description", JSON, ("metadata",))
     dates = [resolved.date for item in setup.inputs for resolved in item.resolved if resolved.date is not None]
     choice = setup.model.choice
     origin = Origin(
@@ -64,7 +62,9 @@ def _item(setup: Setup, folder: RunFolder, stem: str, run_file: Path, made: date
         models=[ModelLink(f"urn:sha256:{package.digest}", package.reference) for package in setup.packages],
         made=made,
     )
-    return stac_item(f"{stem}-{folder.run_id}", setup.place.result or setup.plan.output_grid, assets, origin)
+    return stac_item(
+        f"{setup.output.stem}-{folder.run_id}", setup.place.result or setup.plan.output_grid, assets, origin
+    )
 
 
 def _assets(head: HeadFiles) -> dict[str, Asset]:

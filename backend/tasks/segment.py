@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from backend.protocol.errors import EarthPrismError
 from backend.protocol.jobs import SegmentJob
 from backend.scene.chunks import ChunkStore
 from backend.scene.pipeline import SceneRun, run_scene, windows_to_do
-from backend.scene.run import RunFolder, open_run, parts_folder, stored_description
+from backend.scene.run import RunFolder, check_same, finished_description, open_run, parts_folder
 from backend.scene.score import Scorer
 from backend.tasks.context import Context
 from backend.tasks.deliver import deliver, is_empty
-from backend.tasks.outputs import check_free
+from backend.tasks.outputs import check_free, check_missing, result_files
 from backend.tasks.place import open_filters
 from backend.tasks.series import date_feeds
 from backend.tasks.setup import Setup, set_up
@@ -49,16 +50,13 @@ def run(job: SegmentJob, context: Context) -> dict[str, Any]:
 def execute(setup: Setup, context: Context) -> dict[str, Any]:
     """Run a job that is set up; see `run`."""
     started, job = time.monotonic(), setup.job
-    targets = [path for head in setup.heads for path in [*head.targets.values(), head.polygons] if path is not None]
+    files = result_files(setup.heads, setup.output)
     if job.if_exists == "refuse":
-        check_free([*targets, parts_folder(setup.output)])
-    if (
-        job.if_exists == "resume"
-        and stored_description(setup.output) is None
-        and all(path.exists() for path in targets)
-    ):
+        check_free([*chain(*files.values()), parts_folder(setup.output)])
+    if job.if_exists == "resume" and _is_finished(setup):
+        check_missing(chain(*files.values()))
         context.log("the result is complete, nothing is left to do")
-        return _result(setup, {"classes": [str(path) for path in targets]}, started, 0)
+        return _result(setup, {kind: [str(path) for path in paths] for kind, paths in files.items()}, started, 0)
     warnings = setup.warnings()
     for warning in warnings:
         context.warn(warning)
@@ -85,15 +83,29 @@ def execute(setup: Setup, context: Context) -> dict[str, Any]:
     return _result(setup, found, started, reporter.computed, warnings)
 
 
+def _is_finished(setup: Setup) -> bool:
+    """Whether the very same run has ended already.
+
+    Raises:
+        ResumeError: another run has made the result that is there.
+    """
+    description = setup.describe()
+    finished = finished_description(setup.output, description)
+    if finished is None:
+        return False
+    check_same(finished, description)
+    return True
+
+
 def _layers(setup: Setup) -> dict[str, Any]:
     return {layer: profile for head in setup.heads for layer, profile in head.profiles.items()}
 
 
 def _scorer(setup: Setup) -> Scorer:
-    extra = date_feeds(setup.inputs)
+    dates = date_feeds(setup.inputs)
 
     def score(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return setup.model.run({**feeds, **extra(len(next(iter(feeds.values()))))})
+        return setup.model.run({**feeds, **dates(len(next(iter(feeds.values()))))})
 
     return score
 

@@ -22,7 +22,7 @@ from backend.runtime.choice import Choice
 from backend.runtime.model import Model, open_model
 from backend.scene.memory import MemoryModel
 from backend.scene.plan import SWATH_WIDTH, Plan, make_plan
-from backend.scene.run import stored_description
+from backend.scene.run import finished_description, stored_description
 from backend.tasks.inputs import SlotInput, match_inputs
 from backend.tasks.outputs import HeadFiles, check_outputs, head_files, space_warning
 from backend.tasks.place import Place, describe_place, find_place
@@ -90,6 +90,7 @@ class Setup:
             "place": describe_place(self.place, job.area, job.mask),
             "tiling": {"window": self.plan.window, "stride": _stride(self.plan), "swath": swath},
             "compute": self.model.choice.to_dict(),
+            "options": {"min_area_m2": job.min_area, "simplify_px": job.simplify, "polygons": job.polygons is not None},
             "layers": sorted(layer for head in self.heads for layer in head.profiles),
         }
 
@@ -153,13 +154,14 @@ def _check_classes(assembly: Assembly) -> None:
 
 
 def _earlier_choice(job: SegmentJob, output: Path) -> Choice | None:
-    """How an unfinished run computes, where the job leaves that open: "auto" is decided once."""
+    """How an earlier run computed, where the job leaves that open: "auto" is decided once."""
     if job.if_exists != "resume":
         return None
     stored = stored_description(output)
-    if stored is None:
+    description = stored["description"] if stored else finished_description(output, ("compute",))
+    if description is None:
         return None
-    choice = Choice.from_dict(stored["description"]["compute"])
+    choice = Choice.from_dict(description["compute"])
     asked = job.compute
     same = (
         asked.device in ("auto", choice.device)

@@ -47,10 +47,12 @@ def noise_patch(low: np.ndarray, high: np.ndarray, seed: int = 0, size: int = PA
         low: values per band at one end, such as a typical water spectrum.
         high: values per band at the other end, such as typical land.
     """
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:size, 0:size] * (2 * np.pi / size)
-    waves = sum(np.sin(a * rows + b * columns + random.uniform(0, 2 * np.pi)) for a, b in random.integers(0, 4, (6, 2)))
-    share = np.clip(0.5 + 0.25 * waves + 0.05 * random.normal(size=(len(low), size, size)), 0, 1)
+    waves = sum(
+        np.sin(a * rows + b * columns + generator.uniform(0, 2 * np.pi)) for a, b in generator.integers(0, 4, (6, 2))
+    )
+    share = np.clip(0.5 + 0.25 * waves + 0.05 * generator.normal(size=(len(low), size, size)), 0, 1)
     patch = low[:, None, None] + share * (high - low)[:, None, None]
     return np.asarray(patch[None], dtype=np.float32)
 
@@ -60,4 +62,5 @@ def outputs_of(network: nn.Module, feeds: Mapping[str, np.ndarray]) -> dict[str,
     with torch.inference_mode():
         values = network(*(torch.from_numpy(feeds[name]) for name in network.input_names))  # type: ignore[union-attr]
     values = (values,) if isinstance(values, torch.Tensor) else values
-    return {name: value.numpy() for name, value in zip(network.output_names, values, strict=True)}  # type: ignore[arg-type]
+    names = network.output_names
+    return {name: value.numpy() for name, value in zip(names, values, strict=True)}  # type: ignore[arg-type]

@@ -5,7 +5,10 @@ computed, by a light network with ten classes. The memory is that of the whole p
 proportional set size where the system tells it, so that pages which several processes share count once, resident set
 size elsewhere.
 
-    scripts/bench memory [--sizes 10000,50000] [--window 512] [--bands 1] [--interval 0.05]
+    scripts/bench memory [--sizes 10000,50000] [--window 512] [--bands 1] [--interval 0.05] [--python PATH]
+
+The engine runs under the benchmark's own interpreter, or under that of another environment: where torch is installed,
+looking for a graphics processor imports it, which takes 200 MB more.
 """
 
 from __future__ import annotations
@@ -77,11 +80,13 @@ def _proportional(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def segment(scene: Path, model: Path, output: Path, bands: int, options: tuple[str, ...] = ()) -> list[str]:
+def segment(
+    scene: Path, model: Path, output: Path, bands: int, options: tuple[str, ...] = (), python: str = sys.executable
+) -> list[str]:
     """The command that is measured."""
     names = "/".join(f"B{k + 1}" for k in range(bands))
     inputs = ["--ms", f"{scene}::bands={names}", "--model", str(model), "--output", str(output)]
-    return [sys.executable, "-m", "backend", "segment", *inputs, "--overwrite", *options]
+    return [python, "-m", "backend", "segment", *inputs, "--overwrite", *options]
 
 
 def peak(command: list[str], interval: float) -> dict[str, Any]:
@@ -102,13 +107,15 @@ def peak(command: list[str], interval: float) -> dict[str, Any]:
     return {"seconds": seconds, "peak_bytes": most, "main_peak_bytes": alone, "threads": threads}
 
 
-def measure(size: int, window: int, bands: int, interval: float, options: tuple[str, ...] = ()) -> dict[str, Any]:
+def measure(
+    size: int, window: int, bands: int, interval: float, options: tuple[str, ...] = (), python: str = sys.executable
+) -> dict[str, Any]:
     """One scene size, in a folder of its own that is removed."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         scene = make_scene(folder / "scene.tif", size, bands)
         package = conv_package(folder / "net", CLASSES, bands, window, width=2, margin=window // 16)
-        found = peak(segment(scene, package.root, folder / "out.tif", bands, options), interval)
+        found = peak(segment(scene, package.root, folder / "out.tif", bands, options, python), interval)
     finally:
         shutil.rmtree(folder)
     return {"size": size, **found, "peak_gib": round(found["peak_bytes"] / GIB, 3)}
@@ -120,9 +127,11 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--bands", type=int, default=1)
     parser.add_argument("--interval", type=float, default=0.05, help="seconds between samples")
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the environment to measure")
     options = parser.parse_args()
     sizes = sorted(int(size) for size in options.sizes.split(","))
-    results = [measure(size, options.window, options.bands, options.interval) for size in sizes]
+    measured = options.window, options.bands, options.interval, (), options.python
+    results = [measure(size, *measured) for size in sizes]
     growth = results[-1]["peak_bytes"] / results[0]["peak_bytes"]
     report = {
         "benchmark": "memory",
