@@ -41,7 +41,7 @@ class Check:
 
     @property
     def state(self) -> str:
-        """ "agrees", "differs", or "not available" where this environment cannot compute the variant."""
+        """One of "agrees", "differs", and "not available" where this environment cannot compute the variant."""
         if self.difference is None:
             return "not available"
         return "agrees" if self.ok else "differs"

@@ -149,7 +149,7 @@ def test_any_annotated_dataclass_can_be_kept_as_json() -> None:
 
 
 texts = st.text(max_size=12)
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 inputs = st.builds(
     InputSpec,
     texts,

@@ -25,7 +25,7 @@ BANDS = 3
 
 
 def per_band(low: float, high: float) -> st.SearchStrategy[tuple[float, ...]]:
-    value = st.floats(low, high, width=32)
+    value = st.floats(low, high, width=32, allow_subnormal=False)
     return st.one_of(value.map(lambda v: (v,)), st.tuples(*[value] * BANDS))
 
 

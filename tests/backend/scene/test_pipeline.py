@@ -64,7 +64,7 @@ def test_identity_gives_the_scene_back_and_every_pixel_is_written_once(folder: P
 
 
 @settings(max_examples=40, deadline=None)
-@given(plans(70, 6), st.lists(st.floats(0, 1, width=32), min_size=2, max_size=4))
+@given(plans(70, 6), st.lists(st.floats(0, 1, width=32, allow_subnormal=False), min_size=2, max_size=4))
 def test_constant_in_constant_out_at_every_pixel(folder: Path, plan: Plan, scores: list[float]) -> None:
     feed = feed_of(noise_scene(folder, 1, *plan.scene.shape))
     result = blend(plan, [feed], len(scores), constant(*scores))
@@ -73,7 +73,13 @@ def test_constant_in_constant_out_at_every_pixel(folder: Path, plan: Plan, score
 
 
 @settings(max_examples=60, deadline=None)
-@given(plans(60, 6), st.integers(1, 8), st.integers(0, 2**32 - 1), st.floats(0, 1), st.randoms(use_true_random=False))
+@given(
+    plans(60, 6),
+    st.integers(1, 8),
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 1, allow_subnormal=False),
+    st.randoms(use_true_random=False),
+)
 def test_blending_is_the_weighted_mean_of_all_windows_whatever_cut_batch_order_and_filter(
     folder: Path, plan: Plan, batch: int, seed: int, share: float, order: random.Random
 ) -> None:

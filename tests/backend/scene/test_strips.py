@@ -78,7 +78,7 @@ def test_strips_hold_the_scenes_pixels_mirrored_beyond_its_border(folder: Path, 
 
 
 @settings(max_examples=50, deadline=None)
-@given(plans(50, 6), st.integers(0, 2**32 - 1), st.floats(0, 1))
+@given(plans(50, 6), st.integers(0, 2**32 - 1), st.floats(0, 1, allow_subnormal=False))
 def test_wanted_is_the_area_and_the_filter_and_columns_are_those_that_see_it(
     folder: Path, plan: Plan, seed: int, share: float
 ) -> None:
