@@ -73,7 +73,7 @@ def _with_numbers_joined(arguments: Sequence[str]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        "earthprism", description="Maps from rasters of any sensor with foundation models, on this machine."
+        "earthprism", description="Maps from rasters of any sensor, on this machine."
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
