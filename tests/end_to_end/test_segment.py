@@ -640,3 +640,33 @@ def test_a_map_of_a_sentinel_2_scene_without_torch(light_python: Path, root: Pat
     truth = np.zeros(grid.shape, bool)
     truth[40:90, 50:120] = True
     assert ((water == 1) & truth).sum() / ((water == 1) | truth).sum() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [(["--min-area", "5000"], "min_area_m2"), (["--overlap", "0.5"], "stride")],
+)
+def test_resuming_what_another_run_finished_is_refused(
+    scene: Path, model: Path, tmp_path: Path, change: list[str], named: str
+) -> None:
+    command = ["segment", "--ms", str(scene), "--model", str(model), "--output", str(tmp_path / "map.tif")]
+    done(*command)
+    before = snapshot(tmp_path)
+    again = earthprism(*command, "--resume")
+    assert again.code == 0 and "complete" in again.err
+    other = earthprism(*command, *change, "--resume")
+    assert other.code == 2 and named in other.err
+    assert snapshot(tmp_path) == before
+
+
+def test_a_description_that_is_there_is_not_overwritten(scene: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "map.run.json").write_text("mine")
+    command = ["segment", "--ms", str(scene), "--model", str(model), "--output", str(tmp_path / "map.tif")]
+    outcome = earthprism(*command)
+    assert outcome.code == 2 and "map.run.json" in outcome.err
+    assert (tmp_path / "map.run.json").read_text() == "mine" and not (tmp_path / "map.tif").exists()
+
+
+def test_verify_counts_what_differs_not_what_cannot_be_computed() -> None:
+    outcome = earthprism("models", "verify", "water-baseline-s2")
+    assert outcome.code == 0 and "in order" in outcome.out and "agrees" in outcome.out
