@@ -72,9 +72,7 @@ def _with_numbers_joined(arguments: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        "earthprism", description="Maps from rasters of any sensor, on this machine."
-    )
+    parser = _Parser("earthprism", description="Maps from rasters of any sensor, on this machine.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     inspect = commands.add_parser("inspect", help="what a raster is: grid, bands, sensor, units, dates, problems")

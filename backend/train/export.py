@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
@@ -37,7 +38,19 @@ def export_onnx(network: nn.Module, feeds: Mapping[str, np.ndarray], path: Path)
             external_data=False,
             verbose=False,
         )
+    _forget_origin(path)
     return path
+
+
+def _forget_origin(path: Path) -> None:
+    """Remove what the exporter notes of source lines: they name folders of the machine that made the file."""
+    model = onnx.load(path)
+    for noted in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
+        del noted.metadata_props[:]
+        noted.ClearField("doc_string")
+    for value in (*model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    onnx.save(model, path)
 
 
 def noise_patch(low: np.ndarray, high: np.ndarray, seed: int = 0, size: int = PATCH) -> np.ndarray:

@@ -220,7 +220,7 @@ def test_overwriting_starts_again_and_resuming_a_finished_run_is_no_work(
     again = earthprism(*task.arguments("--resume", extras=False))
     assert again.code == 0 and "complete" in again.err and snapshot(task.folder) == before
     sentence = assert_refused(task, arguments=task.arguments(extras=False))
-    assert "map.tif" in sentence and "exists already" in sentence
+    assert "map.tif" in sentence and "exist already" in sentence
 
 
 def test_of_two_processes_the_second_waits_and_then_finds_the_result(
