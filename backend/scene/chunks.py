@@ -23,8 +23,10 @@ from backend.geo.writer import ChunkRef, RasterProfile, write_atomically, write_
 from backend.protocol.errors import OutputError
 from backend.scene.plan import Chunk, Plan
 
-# A viewer redraws at most twice a second; listing chunks more often than that is work for nobody.
+# A viewer redraws at most twice a second; listing chunks more often than that is work for nobody. Thousands of chunks
+# times bands take long to list: then less often, so that at most a twentieth of the run's time goes into it.
 PUBLISH_SECONDS = 0.5
+PUBLISH_PAUSES = 20
 
 
 class ChunkStore:
@@ -43,7 +45,7 @@ class ChunkStore:
             self._make(self._root / layer)
         self._make(self._root / "carry")
         self._todo, self._done = self._look()
-        self._published = 0.0
+        self._publish_after = 0.0
 
     @property
     def todo(self) -> tuple[Chunk, ...]:
@@ -95,14 +97,15 @@ class ChunkStore:
 
     def publish(self, force: bool = False) -> bool:
         """List the finished chunks in the layers' VRT files; skipped when it was done a moment ago."""
-        now = time.monotonic()
-        if not force and now - self._published < PUBLISH_SECONDS:
+        begun = time.monotonic()
+        if not force and begun < self._publish_after:
             return False
         area = self._plan.area
         for layer, profile in self._layers.items():
             chunks = [ChunkRef(str(self._path(layer, c)), c.window.moved(-area.col, -area.row)) for c in self._done]
             write_vrt(str(self.vrt(layer)), self._plan.output_grid, profile, chunks)
-        self._published = time.monotonic()
+        ended = time.monotonic()
+        self._publish_after = ended + max(PUBLISH_SECONDS, PUBLISH_PAUSES * (ended - begun))
         return True
 
     def _look(self) -> tuple[list[Chunk], list[Chunk]]:
