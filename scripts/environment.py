@@ -181,7 +181,9 @@ def install(python: Path, lock: str) -> None:
     """Install one lock file with pip, whose own settings say from where; hashes decide what is accepted."""
     command = [str(python), "-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--retries", "2"]
     if (LOCKS / lock).read_text().find("--hash=") >= 0:
-        command.append("--require-hashes")
+        # A hashed lock is complete. Left to resolve dependencies all the same, pip may look at a newer release of one
+        # that is asked for with an extra (coverage[toml]) before it sees the pin, and refuse it for want of a hash.
+        command += ["--require-hashes", "--no-deps"]
     command += ["--only-binary=:all:", "-r", str(LOCKS / lock)]
     failure = (
         "packages of locks/%s could not be installed; without a network, point PIP_FIND_LINKS at a folder of wheels "
