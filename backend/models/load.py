@@ -85,7 +85,7 @@ def initialise(module: nn.Module, device: str = "cpu", seed: int | None = None) 
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.is_floating_point():
                 tensor.fill_(float("nan"))
-    for part in module.modules():
+    for part in reversed(list(module.modules())):  # parts before the whole, which thus has the last word
         reset = getattr(part, "reset_parameters", None)
         if callable(reset):
             reset()

@@ -1,0 +1,1 @@
+"""Heads: from an encoder's features to what a task wants."""

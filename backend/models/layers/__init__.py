@@ -1,0 +1,1 @@
+"""Building blocks that several networks share; each module holds one mechanism."""

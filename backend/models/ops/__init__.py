@@ -1,0 +1,1 @@
+"""Operators on boxes that torch itself lacks, in plain torch."""
