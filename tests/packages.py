@@ -211,7 +211,7 @@ def encoder_and_heads(
     """An encoder with the feature "map" and heads of `count` classes that belong to it; softmax left to the engine."""
     rng = np.random.default_rng(seed)
     tiling = Tiling(window, stride, margin)
-    features = (Feature("map", channels, float(stride)),)
+    features = (Feature("map", channels, window // stride),)
     encoder = replace(
         _bundle("tiny-encoder", bands, 1, tiling, None, {}), kind="encoder", task="embed", outputs=(), features=features
     )
@@ -243,9 +243,7 @@ def graph_bytes(package: Package, nodes: Sequence[Any], tensors: Sequence[Any], 
         _value(slot.name, ["batch", *(["dates"] if slot.temporal else []), len(slot.bands), slot.size, slot.size])
         for slot in package.inputs
     ]
-    features = [
-        _value(f.name, ["batch", f.channels, f.positions(window), f.positions(window)]) for f in package.features
-    ]
+    features = [_value(f.name, ["batch", f.channels, f.size, f.size]) for f in package.features]
     outputs = [_value(output.name, ["batch", len(output.classes), window, window]) for output in package.outputs]
     if package.kind == "head":
         inputs = features

@@ -42,7 +42,13 @@ def check(package: Package) -> None:
         _check_output(output, package.task)
     for variant in package.variants:
         _check_variant(variant)
-    graph_inputs = [name for slot in package.inputs for name in (slot.name, slot.days_input, slot.valid_input) if name]
+    _check_stages(package)
+    graph_inputs = [
+        name
+        for slot in package.inputs
+        for name in (slot.name, slot.days_input, slot.valid_input, slot.bands_input)
+        if name
+    ]
     _unique("input", graph_inputs)
     given = [f.name for f in package.features] if package.kind != "head" else []
     _unique("output", [output.name for output in package.outputs] + given)
@@ -69,8 +75,33 @@ def check_head(head: Package, encoder: Package) -> None:
                 f"the head {head.reference} does not fit the encoder {encoder.reference}",
                 f'the feature "{feature.name}" is another one in the encoder',
             )
-    if head.tiling != encoder.tiling:
+    if not encoder.staged and head.tiling != encoder.tiling:
         _refuse(f"the head {head.reference} does not fit the encoder {encoder.reference}", "their tilings differ")
+
+
+def _check_stages(package: Package) -> None:
+    """What makes a staged encoder whole: one feature of each joined input, all of one shape; graphs for every stage."""
+    slots = [slot.name for slot in package.inputs]
+    by_slot = {feature.slot for feature in package.features if feature.slot}
+    if package.kind != "head" and by_slot and not package.joins:
+        _refuse("features belong to single inputs, but nothing joins them", "name the features that the join takes")
+    staged = [variant.stages for variant in package.variants if variant.runtime == "onnxruntime"]
+    if not package.joins:
+        if any(staged):
+            _refuse("a variant has stages, but the package has no join")
+        return
+    if package.kind != "encoder":
+        _refuse("only an encoder can be staged")
+    joined = [feature for name in package.joins for feature in package.features if feature.name == name]
+    if len(joined) != len(package.joins) or sorted(f.slot for f in joined) != sorted(slots):
+        _refuse("the join does not take exactly one feature of every input", f"it takes {', '.join(package.joins)}")
+    if len({(f.channels, f.size) for f in joined}) > 1 or not joined[0].size:
+        _refuse("the features that are joined are not maps of one shape")
+    if any(set(stages) != set(slots) for stages in staged):
+        _refuse("a variant does not have one graph for every input", f"the inputs are {', '.join(slots)}")
+    for slot in package.inputs:
+        if slot.size % joined[0].size:
+            _refuse(f'the input "{slot.name}" has {slot.size} pixels', f"no multiple of {joined[0].size} positions")
 
 
 def _check_words(package: Package) -> None:
@@ -151,6 +182,8 @@ def _check_variant(variant: Variant) -> None:
     suffix = FILES[variant.runtime]
     if not variant.file.endswith(suffix):
         _refuse(f'the {variant.runtime} variant has the file "{variant.file}"', f"it must end in {suffix}")
+    if variant.runtime == "torch" and variant.stages:
+        _refuse("the torch variant has graphs of stages", "its network has them itself")
     if (variant.runtime == "torch") != (variant.architecture is not None):
         _refuse(
             f"the {variant.runtime} {variant.precision} variant is incomplete or odd",

@@ -92,8 +92,10 @@ def decode(document: Any, root: Path, sizes: Mapping[str, int], digest: str = ""
         inputs=tuple(_slot(value) for value in ours["inputs"]),
         outputs=tuple(_output(value) for value in ours["outputs"]),
         features=tuple(
-            Feature(value["name"], int(value["channels"]), float(value["stride"])) for value in ours["features"]
+            Feature(value["name"], int(value["channels"]), int(value["size"]), value.get("slot", ""))
+            for value in ours["features"]
         ),
+        joins=tuple(ours.get("joins", ())),
         encoder=ours["encoder"].removeprefix("sha256:") if "encoder" in ours else None,
         golden=ours["golden"],
         style=ours.get("style"),
@@ -151,6 +153,8 @@ def _properties(package: Package) -> dict[str, Any]:
         "earthprism:features": [_plain(feature) for feature in package.features],
         "earthprism:golden": package.golden,
     }
+    if package.joins:
+        values["earthprism:joins"] = list(package.joins)
     if package.encoder is not None:
         values["earthprism:encoder"] = f"sha256:{package.encoder}"
     if package.inputs:
@@ -234,6 +238,7 @@ def _variant(value: dict[str, Any]) -> Variant:
         float(value["tolerance"]),
         value.get("architecture"),
         parameters,
+        value.get("stages", {}),
     )
 
 
@@ -266,7 +271,7 @@ def _mlm_outputs(package: Package) -> list[dict[str, Any]]:
             }
         )
     for feature in package.features if package.kind != "head" else ():
-        shape, order, side = [-1, feature.channels], ["batch", "embedding"], feature.positions(window)
+        shape, order, side = [-1, feature.channels], ["batch", "embedding"], feature.size
         if side:
             shape, order = [*shape, side, side], [*order, "height", "width"]
         results.append(
@@ -286,7 +291,7 @@ def _mlm_class(info: ClassInfo) -> dict[str, Any]:
 
 def _asset(package: Package, name: str, size: int) -> dict[str, Any]:
     kind = _MEDIA.get(Path(name).suffix, "text/plain")
-    used = [variant for variant in package.variants if variant.file == name]
+    used = [variant for variant in package.variants if name in (variant.file, *variant.stages.values())]
     entry: dict[str, Any] = {
         "href": f"./{name}",
         "type": kind,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.manifest import files, tensors
-from backend.manifest.package import Package
+from backend.manifest.package import InputSlot, Package
 from backend.protocol.errors import PackageError
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -90,7 +90,12 @@ def input_names(package: Package) -> list[str]:
     """Everything the graph takes: images, days and gaps of series, or features for a head."""
     if package.kind == "head":
         return [feature.name for feature in package.features]
-    return [name for slot in package.inputs for name in (slot.name, slot.days_input, slot.valid_input) if name]
+    return [name for slot in package.inputs for name in graph_inputs(slot)]
+
+
+def graph_inputs(slot: InputSlot) -> list[str]:
+    """The image of a slot, and what its graph or the join is told beside it."""
+    return [name for name in (slot.name, slot.days_input, slot.valid_input, slot.bands_input) if name]
 
 
 def output_names(package: Package) -> list[str]:
@@ -113,5 +118,4 @@ def _expected(package: Package) -> dict[str, tuple[int, int, int]]:
     """Axes, channels and side (0 for vectors) of each image or feature the graph takes."""
     if package.kind != "head":
         return {slot.name: (5 if slot.temporal else 4, len(slot.bands), slot.size) for slot in package.inputs}
-    positions = {feature.name: feature.positions(package.tiling.window) for feature in package.features}
-    return {f.name: (4 if positions[f.name] else 2, f.channels, positions[f.name]) for f in package.features}
+    return {f.name: (4 if f.size else 2, f.channels, f.size) for f in package.features}

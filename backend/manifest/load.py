@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from backend.manifest import check, document, files, golden, locate, onnx_graph, tensors
-from backend.manifest.package import Package, Variant
+from backend.manifest.package import Feature, InputSlot, Package, Variant
 from backend.manifest.upgrade import upgrade
 from backend.protocol.errors import PackageError
 
@@ -80,7 +80,7 @@ def find(reference: str | Path) -> Path:
 def _check_files(package: Package, sizes: dict[str, int]) -> None:
     named = [
         package.golden,
-        *(variant.file for variant in package.variants),
+        *(name for variant in package.variants for name in (variant.file, *variant.stages.values())),
         *([package.style] if package.style else []),
     ]
     for name in named:
@@ -92,18 +92,47 @@ def _check_files(package: Package, sizes: dict[str, int]) -> None:
             tensors.read_header(package.path(name))
     for variant in package.variants:
         if variant.runtime == "onnxruntime":
-            used |= _check_graph(package, variant, sizes)
+            for name, inputs, outputs in _graphs(package, variant):
+                used |= _check_graph(package, name, inputs, outputs, sizes)
     for name in sizes:
         if name not in used and not name.endswith((".md", ".png")):
             raise PackageError(f'the package holds the file "{name}"', "nothing in it uses this file")
 
 
-def _check_graph(package: Package, variant: Variant, sizes: dict[str, int]) -> set[str]:
+Shapes = dict[str, onnx_graph.Shape]
+
+
+def _graphs(package: Package, variant: Variant) -> list[tuple[str, Shapes, Shapes]]:
+    """File, inputs and outputs of every graph of a variant."""
+    if not package.staged:
+        return [(variant.file, _declared_inputs(package), _declared_outputs(package))]
+    found = [
+        (variant.stages[slot.name], _stage_inputs(slot), _features(f for f in package.features if f.slot == slot.name))
+        for slot in package.inputs
+    ]
+    joined = package.feature(package.joins[0])
+    side = (joined.size, joined.size)
+    entries: Shapes = {
+        "entries": (None, _ANY, joined.channels, *side),
+        "days": (None, _ANY),
+        "valid": (None, _ANY, *side),
+    }
+    return [*found, (variant.file, entries, _features(f for f in package.features if not f.slot))]
+
+
+def _stage_inputs(slot: InputSlot) -> Shapes:
+    shapes: Shapes = {slot.name: (None, len(slot.bands), slot.size, slot.size)}
+    if slot.bands_input:
+        shapes[slot.bands_input] = (None, len(slot.bands))
+    return shapes
+
+
+def _check_graph(package: Package, name: str, inputs: Shapes, outputs: Shapes, sizes: dict[str, int]) -> set[str]:
     """Check a graph against the declared inputs and outputs; returns the files its weights are in."""
-    graph = onnx_graph.read_graph(package.path(variant.file))
-    onnx_graph.check_external(graph, sizes, variant.file)
-    _compare("inputs", graph.inputs, _declared_inputs(package), variant.file)
-    _compare("outputs", graph.outputs, _declared_outputs(package), variant.file)
+    graph = onnx_graph.read_graph(package.path(name))
+    onnx_graph.check_external(graph, sizes, name)
+    _compare("inputs", graph.inputs, inputs, name)
+    _compare("outputs", graph.outputs, outputs, name)
     return {item.location for item in graph.external}
 
 
@@ -124,19 +153,19 @@ def _compare(
             )
 
 
-def _declared_inputs(package: Package) -> dict[str, onnx_graph.Shape]:
-    shapes: dict[str, onnx_graph.Shape] = {}
+def _declared_inputs(package: Package) -> Shapes:
+    shapes: Shapes = {}
     for slot in package.inputs:
         image: onnx_graph.Shape = (len(slot.bands), slot.size, slot.size)
         shapes[slot.name] = (None, _ANY, *image) if slot.temporal else (None, *image)
-        shapes.update({name: (None, _ANY) for name in (slot.days_input, slot.valid_input) if name})
+        shapes.update({name: (None, _ANY) for name in (slot.days_input, slot.valid_input, slot.bands_input) if name})
     if package.kind == "head":
-        shapes.update(_features(package))
+        shapes.update(_features(package.features))
     return shapes
 
 
-def _declared_outputs(package: Package) -> dict[str, onnx_graph.Shape]:
-    shapes: dict[str, onnx_graph.Shape] = {} if package.kind == "head" else _features(package)
+def _declared_outputs(package: Package) -> Shapes:
+    shapes: Shapes = {} if package.kind == "head" else _features(package.features)
     window = package.tiling.window
     for output in package.outputs:
         channels = len(output.classes) or _ANY
@@ -145,12 +174,8 @@ def _declared_outputs(package: Package) -> dict[str, onnx_graph.Shape]:
     return shapes
 
 
-def _features(package: Package) -> dict[str, onnx_graph.Shape]:
-    sides = {feature.name: feature.positions(package.tiling.window) for feature in package.features}
-    return {
-        f.name: (None, f.channels, sides[f.name], sides[f.name]) if sides[f.name] else (None, f.channels)
-        for f in package.features
-    }
+def _features(features: Iterable[Feature]) -> Shapes:
+    return {f.name: (None, f.channels, f.size, f.size) if f.size else (None, f.channels) for f in features}
 
 
 def _listed(names: Iterable[str]) -> str:

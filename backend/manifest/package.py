@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 2  # number of the `earthprism:` form this program writes; older ones are upgraded on reading
+SCHEMA = 3  # number of the `earthprism:` form this program writes; older ones are upgraded on reading
 KINDS = ("encoder", "head", "bundle")
 TASKS = ("segment", "change", "classify", "detect", "embed")
 MODALITIES = ("hr", "ms", "sar", "raster")  # the command line's options --hr, --ms, --sar, --raster
@@ -67,7 +67,9 @@ class InputSlot:
     pixels_per_token: float | None = None  # grid pixels that one token covers, along one side
     gsd_m: tuple[float, float] = (0.0, float("inf"))
     days_input: str | None = None  # graph input (B, T) float32: day of the year of each date
-    valid_input: str | None = None  # graph input (B, T) float32: 1 where the date is present, else 0
+    valid_input: str | None = None  # graph input (B, T) float32: 1 where the date is present, else 0; of a staged
+    # package (B, T, s, s) with the size s of its joined features: 1 where the date has data there
+    bands_input: str | None = None  # graph input (B, C) float32: 1 where the band is there; None needs every band
 
 
 @dataclass(frozen=True)
@@ -117,20 +119,23 @@ class Output:
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature tensor an encoder gives and a head takes: (B, channels, h, w), or (B, channels) when stride is 0."""
+    """A feature tensor an encoder gives and a head takes: (B, channels, size, size), or (B, channels) when size is 0.
+
+    `slot` names the input whose own graph gives it, in a staged package; "" is given by the one graph, or by the join.
+    """
 
     name: str
     channels: int
-    stride: float  # grid pixels per position
-
-    def positions(self, window: int) -> int:
-        """Positions per side for a window (in grid pixels); 0 for one vector per window."""
-        return round(window / self.stride) if self.stride else 0
+    size: int  # positions per side of a window; 0 for one vector per window
+    slot: str = ""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to compute the model, with the largest absolute difference allowed on the golden outputs."""
+    """One way to compute the model, with the largest absolute difference allowed on the golden outputs.
+
+    `stages`, in onnxruntime and of a staged package, are the graph files by slot name; `file` is then the join's.
+    """
 
     runtime: str
     precision: str
@@ -138,11 +143,17 @@ class Variant:
     tolerance: float
     architecture: str | None = None  # torch: registered name of the network
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)  # torch: its arguments
+    stages: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class Package:
-    """A checked model package; `inputs` is empty for a head, which takes `features` of its encoder instead."""
+    """A checked model package; `inputs` is empty for a head, which takes `features` of its encoder instead.
+
+    An encoder with `joins` is staged: every input has a graph of its own, run once per date and only where the input is
+    given; the join takes the features named here, one per input, of all dates as entries (B, N, channels, size, size)
+    together with their days (B, N) and validity (B, N, size, size), and gives the features that belong to no slot.
+    """
 
     root: Path
     name: str
@@ -165,6 +176,7 @@ class Package:
     training: str = ""  # where and on what it was trained, for people
     created: str = "1980-01-01T00:00:00Z"
     digest: str = ""  # sha256 of SHA256SUMS, hexadecimal; known after loading
+    joins: tuple[str, ...] = ()  # of a staged encoder, the features that its join takes
 
     @property
     def output(self) -> Output | None:
@@ -179,6 +191,15 @@ class Package:
     def path(self, name: str) -> Path:
         """Full name of one of the package's files."""
         return self.root / name
+
+    @property
+    def staged(self) -> bool:
+        """True when each input has a graph of its own."""
+        return bool(self.joins)
+
+    def feature(self, name: str) -> Feature:
+        """The feature with this name (KeyError when there is none)."""
+        return {feature.name: feature for feature in self.features}[name]
 
     def slot(self, name: str) -> InputSlot:
         """The input with this name (KeyError when there is none)."""

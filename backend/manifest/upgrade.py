@@ -20,8 +20,29 @@ def _outputs_as_list(document: Document) -> Document:
     return {**document, "properties": properties}
 
 
+def _features_by_size(document: Document) -> Document:
+    """Schema 2 gave the grid pixels per position of a feature, schema 3 its positions per side.
+
+    What does not have the form of schema 2 is left as it is, for the schema to refuse.
+    """
+    properties = dict(document["properties"])
+    tiling, features = properties.get("earthprism:tiling"), properties.get("earthprism:features")
+    window = tiling.get("window") if isinstance(tiling, dict) else None
+    if isinstance(window, int) and isinstance(features, list):
+        properties["earthprism:features"] = [_with_size(feature, window) for feature in features]
+    return {**document, "properties": properties}
+
+
+def _with_size(feature: Any, window: int) -> Any:
+    stride = feature.get("stride") if isinstance(feature, dict) else None
+    if not isinstance(stride, int | float) or stride < 0:
+        return feature
+    kept = {key: value for key, value in feature.items() if key != "stride"}
+    return {**kept, "size": round(window / stride) if stride else 0}
+
+
 # Function that turns a document of the numbered schema into one of the next.
-UPGRADES: dict[int, Callable[[Document], Document]] = {1: _outputs_as_list}
+UPGRADES: dict[int, Callable[[Document], Document]] = {1: _outputs_as_list, 2: _features_by_size}
 
 
 def upgrade(document: Any, steps: Mapping[int, Callable[[Document], Document]] = UPGRADES, newest: int = SCHEMA) -> Any:

@@ -58,7 +58,7 @@ def _rich_package() -> Package:
         Path("x"), "rich-model", "1.10.0", "A rich model", "bundle", "change", Tiling(96, 8, 16),
         (plain, Variant("torch", "bf16", "model.safetensors", 0.05, "vit", network)), (optical, radar),
         (Output("map", "sigmoid", legend, (0.5, 0.25), 0), Output("second", "softmax", legend)),
-        (Feature("tokens", 768, 6.857142857142857), Feature("pooled", 768, 0.0)), None, "golden.safetensors",
+        (Feature("tokens", 768, 14), Feature("pooled", 768, 0)), None, "golden.safetensors",
         "style.qml", "Apache-2.0", "Who made it", "What it is", "ViT", "Where", "2025-01-02T03:04:05Z",
     )  # fmt: skip
 
@@ -264,8 +264,12 @@ def test_loose_json_is_refused(text: bytes, named: str) -> None:
 
 
 def _first_schema() -> dict[str, Any]:
-    """A document as schema 1 had it: a single output."""
+    """A document as schema 1 had it: a single output, features by their stride."""
     old = _valid()
+    window = old["properties"]["earthprism:tiling"]["window"]
+    for feature in old["properties"]["earthprism:features"]:
+        size = feature.pop("size")
+        feature["stride"] = window / size if size else 0
     outputs = old["properties"].pop("earthprism:outputs")
     del old["properties"]["mlm:output"][1]
     old["properties"]["earthprism:output"] = outputs[0]
@@ -280,7 +284,7 @@ def test_a_document_of_the_first_schema_is_upgraded() -> None:
     assert old == _first_schema()  # the argument is left as it was
 
 
-@pytest.mark.parametrize(("number", "named"), [(3, "update EarthPrism"), (0, "too old"), (-1, "too old")])
+@pytest.mark.parametrize(("number", "named"), [(4, "update EarthPrism"), (0, "too old"), (-1, "too old")])
 def test_unknown_schema_numbers_are_refused(number: int, named: str) -> None:
     with pytest.raises(PackageError, match=named):
         upgrade(_changed("properties~earthprism:schema", number))
