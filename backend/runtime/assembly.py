@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.manifest import files, load, locate
 from backend.manifest.check import check_head
@@ -30,13 +30,21 @@ class Assembly:
 
     @property
     def inputs(self) -> tuple[InputSlot, ...]:
-        """What the pass needs."""
-        return self.base.inputs
+        """What the pass takes. Of a staged encoder that is what its heads look at, directly or joined."""
+        if not (self.base.staged and self.heads):
+            return self.base.inputs
+        features = [feature for head in self.heads for feature in head.features]
+        joined, direct = any(not f.slot for f in features), {f.slot for f in features}
+        return tuple(
+            replace(slot, required=slot.required or slot.name in direct)
+            for slot in self.base.inputs
+            if joined or slot.name in direct
+        )
 
     @property
     def tiling(self) -> Tiling:
-        """How a scene is cut for the pass; heads have their encoder's tiling."""
-        return self.base.tiling
+        """How a scene is cut for the pass, in pixels of the result."""
+        return self.heads[0].tiling if self.heads else self.base.tiling
 
     @property
     def producers(self) -> tuple[Package, ...]:
@@ -72,6 +80,12 @@ def assemble(packages: Sequence[Package]) -> Assembly:
     base = others[0] if others else _installed_encoder(heads[0])
     for head in heads:
         check_head(head, base)
+        if head.tiling != heads[0].tiling:
+            raise PackageError(
+                f"{heads[0].reference} and {head.reference} cannot share a pass",
+                "they cut the scene differently",
+                "run them one after another",
+            )
     return Assembly(base, heads)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from backend.runtime.assembly import Assembly
 from backend.runtime.devices import FULL_INSTALL, best_device, cpu_has_bf16, installed, require_device
 from backend.runtime.onnx_session import OnnxSession
 from backend.runtime.session import Session
-from backend.runtime.torch_session import TorchSession
+from backend.runtime.staged_session import JOIN, StagedSession
+from backend.runtime.torch_session import TorchSession, load_network
 
 # Pixels per call. On the CPU a larger batch is no faster (baseline network, 512 px, two cores: 34, 31, 31, 31 ms per
 # window for 1, 2, 4, 8) but each window of a call costs its activations (170 MB); graphics processors need the work.
@@ -60,7 +61,8 @@ def default_batch(base: Package, device: str, precision: str, runtime: str) -> i
     """Windows per call: as many as pay off on the device."""
     if runtime == "onnxruntime" and precision == "int8":
         return 1
-    pixels = max((slot.size * slot.size * slot.dates[1] for slot in base.inputs), default=1)
+    # A staged encoder takes one date after the other.
+    pixels = max((slot.size**2 * (1 if base.staged else slot.dates[1]) for slot in base.inputs), default=1)
     budget, most = (CPU_PIXELS, CPU_BATCH) if device == "cpu" else (GRAPHICS_PIXELS, GRAPHICS_BATCH)
     return max(1, min(most, budget // pixels))
 
@@ -160,7 +162,27 @@ def open_session(package: Package, choice: Choice) -> Session:
             f"{package.reference} has no variant {choice.precision} for {choice.runtime}",
             f"it offers {_variants_text(package)}",
         )
+    if package.staged:
+        how = (choice.runtime, variant.precision, choice.device)
+        return StagedSession(package, _stage_opener(package, variant, choice), how, choice.batch)
     path = package.path(variant.file)
     if variant.runtime == "onnxruntime":
         return OnnxSession(path, variant.precision)
-    return TorchSession(variant.architecture or "", variant.parameters, path, variant.precision, choice.device)
+    return TorchSession(
+        load_network(variant.architecture or "", variant.parameters, path), variant.precision, choice.device
+    )
+
+
+def _stage_opener(package: Package, variant: Variant, choice: Choice) -> Callable[[str], Session]:
+    """Opens the stages of a package; those of torch share one network."""
+    if variant.runtime == "onnxruntime":
+        graphs = {**variant.stages, JOIN: variant.file}
+        return lambda stage: OnnxSession(package.path(graphs[stage]), variant.precision)
+    network = load_network(variant.architecture or "", variant.parameters, package.path(variant.file))
+
+    def open_stage(stage: str) -> Session:
+        from backend.models.stages import Stage
+
+        return TorchSession(Stage(network, stage), variant.precision, choice.device)
+
+    return open_stage

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backend.manifest.package import InputSlot, Output, Package, Tiling
+from backend.manifest.package import Feature, InputSlot, Output, Package, Tiling
 from backend.protocol.errors import DeviceError, PackageError
 from backend.protocol.jobs import ComputeSpec
 from backend.runtime.assembly import Assembly, assemble
 from backend.runtime.choice import Choice, open_session
 from backend.runtime.precision import choose
 from backend.runtime.session import Session
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of packages.
+
+    Attributes:
+        slots: names of the inputs that will be given; None for all. Only a staged encoder leaves the others out.
+        features: the encoder's features that are results, for packages without heads.
+    """
+
+    slots: frozenset[str] | None = None
+    features: tuple[str, ...] = ()
+
+    def inputs(self, assembly: Assembly) -> tuple[InputSlot, ...]:
+        """The inputs that will be fed."""
+        if self.slots is None or not assembly.base.staged:
+            return assembly.inputs
+        return tuple(slot for slot in assembly.inputs if slot.name in self.slots)
+
+
+EVERYTHING = Wish()
 
 
 class Model:
@@ -25,14 +48,17 @@ class Model:
         inputs: what `run` takes.
         tiling: how a scene is cut for it.
         outputs: one per array that `run` gives.
+        features: the encoder's features that `run` gives after these.
         choice: how it is computed; `batch` shrinks when memory runs out.
     """
 
-    def __init__(self, assembly: Assembly, choice: Choice) -> None:
+    def __init__(self, assembly: Assembly, choice: Choice, wish: Wish = EVERYTHING) -> None:
         self.packages: tuple[Package, ...] = assembly.packages
-        self.inputs: tuple[InputSlot, ...] = assembly.inputs
+        self._staged = assembly.base.staged
+        self.inputs: tuple[InputSlot, ...] = wish.inputs(assembly)
         self.tiling: Tiling = assembly.tiling
         self.outputs: tuple[Output, ...] = assembly.outputs
+        self.features: tuple[Feature, ...] = tuple(assembly.base.feature(name) for name in wish.features)
         self.choice = choice
         self._halved = False
         self._base = open_session(assembly.base, choice)
@@ -47,7 +73,8 @@ class Model:
                 `valid_input` of a slot are feeds too.
 
         Returns:
-            per output, (B, classes, window, window) float32, activation applied.
+            per output, (B, classes, window, window) float32, activation applied; then per feature, (B, channels, size,
+            size) float32.
 
         Raises:
             Cancelled: `interrupt` was called.
@@ -71,7 +98,7 @@ class Model:
     def _complete(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Adds what optional slots that were not given hold: the fill value, and no valid date."""
         absent = [slot for slot in self.inputs if slot.name not in feeds and not slot.required]
-        if not absent:
+        if self._staged or not absent:  # a stage that is not given is left out
             return feeds
         count = next(iter(feeds.values())).shape[0]
         added: dict[str, np.ndarray] = {}
@@ -87,23 +114,27 @@ class Model:
     def _pass(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         wanted = [{output.name: output.activation} for output in self.outputs]
         if self._heads:
-            features = self._base.run(feeds, on_device=True)
-            scores = [
+            needed = {name: "identity" for head in self._heads for name in head.inputs}
+            features = self._base.run(feeds, needed, on_device=True)
+            found = [
                 head.run({name: features[name] for name in head.inputs}, request)[output.name]
                 for head, request, output in zip(self._heads, wanted, self.outputs, strict=True)
             ]
         else:
-            found = self._base.run(feeds, wanted[0] if wanted else None)
-            scores = [found[output.name] for output in self.outputs]
-        self._check(scores, next(iter(feeds.values())).shape[0])
-        return scores
+            names = {**(wanted[0] if wanted else {}), **{feature.name: "identity" for feature in self.features}}
+            given = self._base.run(feeds, names or None)
+            found = [given[name] for name in names]
+        self._check(found, next(iter(feeds.values())).shape[0])
+        return found
 
-    def _check(self, scores: Sequence[np.ndarray], count: int) -> None:
-        for output, array in zip(self.outputs, scores, strict=True):
-            if array.shape[:2] != (count, len(output.classes)):
+    def _check(self, found: Sequence[np.ndarray], count: int) -> None:
+        promised = [(output.name, len(output.classes), "classes") for output in self.outputs]
+        promised += [(feature.name, feature.channels, "channels") for feature in self.features]
+        for (name, channels, noun), array in zip(promised, found, strict=True):
+            if array.shape[:2] != (count, channels):
                 raise PackageError(
-                    f"the output {output.name} has the shape {array.shape}",
-                    f"its package promises {len(output.classes)} classes for each of {count} windows",
+                    f"the output {name} has the shape {array.shape}",
+                    f"its package promises {channels} {noun} for each of {count} windows",
                 )
 
     def _halve(self, error: MemoryError) -> None:
@@ -133,13 +164,19 @@ class Model:
         self.close()
 
 
-def open_model(packages: Sequence[Package], compute: ComputeSpec | None = None, choice: Choice | None = None) -> Model:
+def open_model(
+    packages: Sequence[Package],
+    compute: ComputeSpec | None = None,
+    choice: Choice | None = None,
+    wish: Wish = EVERYTHING,
+) -> Model:
     """Opens packages that share one pass.
 
     Args:
         packages: an encoder with heads, heads alone (their encoder must be installed), or one bundle.
         compute: the user's wishes; "auto" takes the fastest variant that is accurate on this machine.
         choice: how an earlier run computed; taken exactly, so that a resumed run goes on the same way.
+        wish: which inputs are given, and which features of the encoder are results.
 
     Raises:
         PackageError: the packages do not fit together, or the encoder is missing.
@@ -147,11 +184,14 @@ def open_model(packages: Sequence[Package], compute: ComputeSpec | None = None, 
         ParameterError: no variant is as asked for.
     """
     assembly = assemble(packages)
-    return Model(assembly, choice or choose(assembly, compute or ComputeSpec(), lambda found: _timed(assembly, found)))
+    if choice is None:
+        about = json.dumps([wish.slots and sorted(wish.slots), wish.features])
+        choice = choose(assembly, compute or ComputeSpec(), lambda found: _timed(assembly, found, wish), about)
+    return Model(assembly, choice, wish)
 
 
-def _timed(assembly: Assembly, choice: Choice) -> float:
-    with Model(assembly, choice) as model:
+def _timed(assembly: Assembly, choice: Choice, wish: Wish) -> float:
+    with Model(assembly, choice, wish) as model:
         return measure(model)
 
 
@@ -165,6 +205,8 @@ def blank_feeds(inputs: Sequence[InputSlot], count: int) -> dict[str, np.ndarray
         for name in (slot.days_input, slot.valid_input):
             if name is not None:
                 feeds[name] = np.ones((count, slot.dates[0]), dtype=np.float32)
+        if slot.bands_input is not None:
+            feeds[slot.bands_input] = np.ones((count, len(slot.bands)), dtype=np.float32)
     return feeds
 
 

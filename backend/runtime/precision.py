@@ -28,13 +28,14 @@ ROUNDS = 2
 CLEARLY = 0.1  # less is within the noise of such short measurements
 
 
-def choose(assembly: Assembly, compute: ComputeSpec, timed: Callable[[Choice], float]) -> Choice:
+def choose(assembly: Assembly, compute: ComputeSpec, timed: Callable[[Choice], float], about: str = "") -> Choice:
     """How to compute the packages.
 
     Args:
         compute: the user's wishes; with precision "auto" only variants within tolerance are considered, a precision
             asked for by name is taken as it is.
         timed: seconds per window of a choice.
+        about: what else decides the time, for the memory of earlier answers.
 
     Raises:
         DeviceError: the device or the runtime is not there.
@@ -44,7 +45,7 @@ def choose(assembly: Assembly, compute: ComputeSpec, timed: Callable[[Choice], f
     found = candidates(assembly, compute)
     if compute.precision != "auto" and len(found) == 1:
         return found[0]
-    key = _key(assembly, compute, found)
+    key = _key(assembly, compute, found, about)
     known = _read().get(key)
     for choice in found:
         if known == [choice.runtime, choice.precision, choice.device]:
@@ -87,13 +88,13 @@ def _accurate(assembly: Assembly, found: list[Choice]) -> list[Choice]:
     return accurate
 
 
-def _key(assembly: Assembly, compute: ComputeSpec, found: list[Choice]) -> str:
+def _key(assembly: Assembly, compute: ComputeSpec, found: list[Choice], about: str) -> str:
     """What the answer depends on: packages, request, machine, versions of the runtimes."""
     runtimes = {name: runtime_version(name) for name in ("onnxruntime", "torch")}
     machine = [cpu_title(), cpu_threads(), [choice.to_dict() for choice in found]]
     digests = [package.digest for package in assembly.packages]
     request = [compute.device, compute.precision, compute.runtime, compute.batch]
-    text = json.dumps([digests, request, machine, runtimes], sort_keys=True)
+    text = json.dumps([digests, request, machine, runtimes, about], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

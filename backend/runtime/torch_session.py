@@ -30,46 +30,45 @@ def _torch() -> ModuleType:
     return torch
 
 
+def load_network(architecture: str, parameters: Mapping[str, Any], weights: Path) -> Any:
+    """A registered network with its weights, on the CPU.
+
+    Raises:
+        DeviceError: torch is not installed.
+        PackageError: unknown architecture, or weights that do not fit it.
+    """
+    _torch()
+    from backend.models.load import load_weights
+    from backend.models.registry import build
+
+    return load_weights(build(architecture, parameters, device="meta"), weights)
+
+
 class TorchSession:
     """One network; see `Session`.
 
     Args:
-        architecture: registered name of the network.
-        parameters: its arguments.
-        weights: safetensors file.
+        network: a network that names its inputs and outputs, see `backend.models.registry`; moved to the device.
         precision: "fp32" or "bf16".
         device: "cpu", "cuda:N" or "mps".
         threads: threads on the CPU; 0 for every core that is available.
 
     Raises:
         DeviceError: torch is not installed.
-        PackageError: unknown architecture, or weights that do not fit it.
     """
 
     runtime = "torch"
 
-    def __init__(
-        self,
-        architecture: str,
-        parameters: Mapping[str, Any],
-        weights: Path,
-        precision: str = "fp32",
-        device: str = "cpu",
-        threads: int = 0,
-    ) -> None:
+    def __init__(self, network: Any, precision: str = "fp32", device: str = "cpu", threads: int = 0) -> None:
         self._torch: Any = _torch()
-        from backend.models.load import load_weights
-        from backend.models.registry import build
-
         if device == "cpu":
             self._torch.set_num_threads(threads or cpu_threads())
         self.precision, self.device = precision, device
         self._stopped = threading.Event()
-        module: Any = load_weights(build(architecture, parameters, device="meta"), weights)
-        self.inputs: tuple[str, ...] = tuple(module.input_names)
-        self.outputs: tuple[str, ...] = tuple(module.output_names)
+        self.inputs: tuple[str, ...] = tuple(network.input_names)
+        self.outputs: tuple[str, ...] = tuple(network.output_names)
         # Convolutions read channels last several times faster in bfloat16 and on graphics processors.
-        self._module: Any = module.eval().to(device).to(memory_format=self._torch.channels_last)
+        self._module: Any = network.eval().to(device).to(memory_format=self._torch.channels_last)
         for part in self._module.modules():
             part.register_forward_pre_hook(self._check)
 
