@@ -9,7 +9,7 @@ from pathlib import Path
 from backend.geo.source import BandInfo, DatasetInfo, describe
 from backend.protocol.errors import ParameterError
 from backend.sensors.dates import cf_date, nearest
-from backend.sensors.parts import Part, Parts
+from backend.sensors.parts import Part, Parts, problems_of
 
 _TIME_NAMES = ("t", "time", "date", "valid_time")
 _BAND_NAMES = ("bands", "band", "variable", "wavelength", "wavelengths")
@@ -52,7 +52,7 @@ def take_apart(infos: Sequence[DatasetInfo], date: str | None) -> Parts:
         tuple(dates) if len(dates) > 1 else (),
         chosen,
         doubts=_undeclared_nodata(variables),
-        problems=tuple(problem.sentence() for variable in variables if (problem := variable.problem())),
+        problems=problems_of(variables),
     )
 
 

@@ -104,6 +104,23 @@ def date_of(tags: Mapping[str, str], names: Iterable[str]) -> Dating:
     return Dating()
 
 
+def contradiction(date: str, stated: Dating) -> str:
+    """Words on a date that differs from the one stated elsewhere; "" where that one agrees or is itself unsure.
+
+    Args:
+        date: the user's, YYYY-MM-DD.
+        stated: what metadata and names say.
+    """
+    if stated.period is not None:
+        first, last = stated.period
+        agrees, other = first <= date <= last, f"{first} to {last}"
+    elif stated.date is not None and not stated.doubt:
+        agrees, other = date == stated.date[:10], stated.date[:10]
+    else:
+        return ""
+    return "" if agrees else f"::date={date} counts, although {stated.origin} states {other}"
+
+
 def parse_date(text: str) -> str | None:
     """The ISO date of "2023-04-03", "2023-04-03T10:50:31Z" or "20230403"; None when the text is no date."""
     match = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)(T.*)?", text.strip())

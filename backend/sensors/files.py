@@ -14,7 +14,7 @@ from backend.sensors import cubes, landsat, safe
 from backend.sensors.catalogue import normal
 from backend.sensors.dates import date_of, nearest
 from backend.sensors.names import band_in_name, is_band_name
-from backend.sensors.parts import Part, Parts, Product
+from backend.sensors.parts import Part, Parts, Problem, Product, problems_of
 from backend.sensors.series import one_date, one_step
 from backend.sensors.wavelengths import wavelengths
 
@@ -102,7 +102,7 @@ def _single(info: DatasetInfo, date: str | None) -> Parts:
     names, folders = _surroundings(info.path)
     product = _product([info])
     whole = Parts(
-        "bands in one file", tuple(parts), (info,), names, folders, product=product, problems=_as_problem(info)
+        "bands in one file", tuple(parts), (info,), names, folders, product=product, problems=problems_of([info])
     )
     return one_date(whole, date) or one_step(whole, date) or whole
 
@@ -138,10 +138,7 @@ def _several(infos: list[DatasetInfo], date: str | None, from_folder: bool) -> P
         chosen,
         _product(files),
         tuple(doubts),
-        (
-            *(problem for group in groups for problem in _too_different(group)),
-            *(problem for group in groups for info in group for problem in _as_problem(info)),
-        ),
+        (*(problem for group in groups for problem in _too_different(group)), *problems_of(files)),
     )
 
 
@@ -199,12 +196,12 @@ def _same_place(group: list[DatasetInfo]) -> list[tuple[DatasetInfo, DatasetInfo
     ]
 
 
-def _too_different(group: list[DatasetInfo]) -> list[str]:
+def _too_different(group: list[DatasetInfo]) -> list[Problem]:
     """A problem when files with the same bands cannot be tiles of one mosaic."""
     sizes = sorted(max(info.grid.pixel_size_m()) for info in group if info.grid is not None)
     if len(sizes) < 2 or sizes[-1] <= _LARGEST_RATIO * sizes[0]:
         return []
-    return [f"the files are no tiles of one mosaic: their pixels measure {sizes[0]:.3g} to {sizes[-1]:.3g} m"]
+    return [Problem(f"the files are no tiles of one mosaic: their pixels measure {sizes[0]:.3g} to {sizes[-1]:.3g} m")]
 
 
 def _shared(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
@@ -265,9 +262,3 @@ def _product(infos: Sequence[DatasetInfo]) -> Product | None:
         return None
     metadata = landsat.find_metadata(first)
     return landsat.read_metadata(metadata) if metadata else safe.product_around(first)
-
-
-def _as_problem(info: DatasetInfo) -> tuple[str, ...]:
-    """Why a file cannot be placed on Earth, in a list of problems."""
-    problem = info.problem()
-    return (problem.sentence(),) if problem else ()

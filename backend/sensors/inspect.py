@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.geo.grid import Grid
-from backend.geo.source import describe, mosaic_grid
-from backend.protocol.errors import GridError, ParameterError
+from backend.protocol.errors import ParameterError
 from backend.protocol.jobs import InputSpec
 from backend.sensors.catalogue import Band, Sensor, get
-from backend.sensors.dates import Dating, date_of, parse_date
+from backend.sensors.dates import Dating, contradiction, date_of, parse_date
 from backend.sensors.evidence import Evidence, Statement, gather, name_states_decibel, read_unit, unit_texts
+from backend.sensors.extent import extent_of
 from backend.sensors.files import take_apart
-from backend.sensors.parts import Part, Parts
+from backend.sensors.parts import Part, Parts, Problem
 from backend.sensors.radiometry import Facts, Open, Radiometry, decide
 from backend.sensors.recognise import Guess, recognise
 
@@ -91,7 +91,7 @@ class Inspection:
         baseline: processing baseline of the product, where it is known.
         bands: the bands.
         nodata: value that the product reserves for "no data" without declaring it in its images.
-        doubts: what is unsure.
+        notes: what is unsure about the input as a whole.
         problems: why the input cannot be used.
     """
 
@@ -108,8 +108,20 @@ class Inspection:
     baseline: str | None
     bands: tuple[InputBand, ...]
     nodata: float | None
-    doubts: tuple[str, ...]
-    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Everything that is unsure, but for the questions."""
+        assumed = self.assumptions(band.radiometry for band in self.bands)
+        return tuple(dict.fromkeys([*assumed, *_unrecognised(self.bands)]))
+
+    def assumptions(self, meanings: Iterable[Radiometry | Open | None]) -> tuple[str, ...]:
+        """What is taken for granted when the input is used with these meanings of its numbers."""
+        known = [meaning for meaning in meanings if isinstance(meaning, Radiometry)]
+        texts = [text for meaning in known for text in (meaning.doubt, meaning.warning) if text]
+        return tuple(dict.fromkeys([*self.notes, *texts]))
 
     def questions(self) -> tuple[Open, ...]:
         """What an option must decide before the numbers can be used."""
@@ -132,7 +144,7 @@ class Inspection:
             "baseline": self.baseline,
             "bands": [band.to_dict() for band in self.bands],
             "doubts": self._all_doubts(),
-            "problems": list(self.problems),
+            "problems": [problem.text for problem in self.problems],
         }
 
     def lines(self) -> list[str]:
@@ -154,7 +166,7 @@ class Inspection:
             )
         found += [f"band {band.number:<4} {_band_words(band)}" for band in self.bands]
         found += [f"doubt     {text}" for text in self._all_doubts()]
-        found += [f"problem   {text}" for text in self.problems]
+        found += [f"problem   {problem.text}" for problem in self.problems]
         return found
 
     def _all_doubts(self) -> list[str]:
@@ -185,12 +197,12 @@ def inspect(
     baseline = _baseline(parts, evidence)
     bands = _bands(parts, guesses, evidence, dating.date, baseline, spec)
     main = guesses[0] if guesses else None
-    grid, size, problem = _grid(parts)
+    extent = extent_of(parts)
     return Inspection(
         names,
         parts.layout,
-        grid,
-        size,
+        extent.grid,
+        extent.size,
         main.sensor.name if main else None,
         main.certainty if main else "unknown",
         main.reasons if main else (),
@@ -200,8 +212,8 @@ def inspect(
         baseline,
         bands,
         parts.product.nodata if parts.product else None,
-        tuple(dict.fromkeys([*parts.doubts, *_doubts(parts, guesses, bands, dating, date)])),
-        tuple(dict.fromkeys([*parts.problems, *_problems(parts), *problem])),
+        tuple(dict.fromkeys([*parts.doubts, *_notes(parts, guesses, dating, date), *extent.doubts])),
+        tuple(dict.fromkeys([*parts.problems, *_problems(parts), *extent.problems])),
     )
 
 
@@ -237,9 +249,14 @@ def _forced_sensor(parts: Parts, spec: InputSpec | None) -> Sensor | None:
 def _dating(parts: Parts, date: str | None) -> Dating:
     """The user's date, the chosen one of a series, the product's, or what tags and names say."""
     if date is not None:
-        return Dating(date, origin="::date=")
+        return Dating(date, origin="::date=", doubt="" if parts.date else contradiction(date, _stated_date(parts)))
     if parts.date is not None:
         return Dating(parts.date, origin="first date of the series")
+    return _stated_date(parts)
+
+
+def _stated_date(parts: Parts) -> Dating:
+    """The product's date, or what tags and names say."""
     if parts.product is not None and parts.product.date:
         return Dating(parts.product.date, origin="product metadata")
     return date_of(parts.tags(), [*parts.names, *parts.folders])
@@ -296,9 +313,7 @@ def _statement(parts: Parts) -> Statement:
     return Statement("db") if any(name_states_decibel(name) for name in parts.names) else Statement()
 
 
-def _doubts(
-    parts: Parts, guesses: Sequence[Guess], bands: Sequence[InputBand], dating: Dating, date: str | None
-) -> list[str]:
+def _notes(parts: Parts, guesses: Sequence[Guess], dating: Dating, date: str | None) -> list[str]:
     found = [doubt for guess in guesses for doubt in guess.doubts]
     if dating.doubt:
         found.append(dating.doubt)
@@ -306,52 +321,30 @@ def _doubts(
         found.append(
             f"it holds {len(parts.dates)} dates from {parts.dates[0]} to {parts.dates[-1]}: choose one with ::date="
         )
-    unknown = [band.words() for band in bands if band.band is None]
-    if unknown:
-        more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
-        found.append(f"not recognised: {', '.join(unknown[:6])}{more}")
-    known = [band.radiometry for band in bands if isinstance(band.radiometry, Radiometry)]
-    found += [text for meaning in known for text in (meaning.doubt, meaning.warning) if text]
-    if any(
-        meaning.unit == "dn" and band.sensor is not None and band.sensor.unit == "reflectance"
-        for band in bands
-        if isinstance(meaning := band.radiometry, Radiometry)
-    ):
-        found.append("the numbers are 8-bit without a calibration, as in a picture made for display")
     return found
 
 
-def _problems(parts: Parts) -> list[str]:
+def _unrecognised(bands: Sequence[InputBand]) -> list[str]:
+    """Words on the bands that no sensor explains; a model that does not need them does not care."""
+    unknown = [band.words() for band in bands if band.band is None]
+    more = f" and {len(unknown) - 6} more" if len(unknown) > 6 else ""
+    return [f"not recognised: {', '.join(unknown[:6])}{more}"] if unknown else []
+
+
+def _problems(parts: Parts) -> list[Problem]:
     labels = {part.label.lower() for part in parts.parts}
     types = {part.header.dtype for part in parts.parts}
     if labels in _COMPLEX_NAMES or any(kind.startswith("complex") for kind in types):
-        return ["the numbers are complex (single-look radar): compute calibrated, terrain-corrected backscatter first"]
+        return [
+            Problem(
+                "the numbers are complex (single-look radar): compute calibrated, terrain-corrected backscatter first"
+            )
+        ]
     if any(part.header.colour == "palette" for part in parts.parts):
-        return ["its numbers are places in a colour table: make it RGB first, as with gdal_translate -expand rgb"]
+        return [
+            Problem("its numbers are places in a colour table: make it RGB first, as with gdal_translate -expand rgb")
+        ]
     return []
-
-
-def _grid(parts: Parts) -> tuple[Grid | None, tuple[int, int], list[str]]:
-    """Grid and size of the finest band, tiles of a mosaic joined."""
-    finest: tuple[float, Part] | None = None
-    for part, dataset in (
-        (part, dataset) for part in parts.parts for dataset in parts.datasets if dataset.path == part.paths[0]
-    ):
-        metres = max(dataset.grid.pixel_size_m()) if dataset.grid else 0.0
-        if finest is None or metres < finest[0]:
-            finest = (metres, part)
-    first = parts.datasets[0]
-    if finest is None:
-        return first.grid, (first.width, first.height), []
-    tiles = [describe(path) for path in finest[1].paths]
-    grids = [tile.grid for tile in tiles if tile.grid is not None]
-    if not grids:
-        return None, (tiles[0].width, tiles[0].height), []
-    try:
-        grid = mosaic_grid(grids)
-    except GridError as error:
-        return grids[0], (grids[0].width, grids[0].height), [error.sentence()]
-    return grid, (grid.width, grid.height), []
 
 
 def _grid_dict(grid: Grid | None) -> dict[str, Any] | None:

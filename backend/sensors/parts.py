@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from backend.geo.source import BandInfo, DatasetInfo
@@ -60,6 +60,24 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Why an input cannot be used.
+
+    Attributes:
+        text: for people.
+        names_file: True when the text is a sentence of its own that says which file is meant.
+    """
+
+    text: str
+    names_file: bool = False
+
+
+def problems_of(datasets: Iterable[DatasetInfo]) -> tuple[Problem, ...]:
+    """Why datasets cannot be placed on Earth, for those that cannot."""
+    return tuple(Problem(problem.sentence(), names_file=True) for info in datasets if (problem := info.problem()))
+
+
+@dataclass(frozen=True)
 class Parts:
     """An input taken apart.
 
@@ -85,7 +103,7 @@ class Parts:
     date: str | None = None
     product: Product | None = None
     doubts: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def tags(self) -> dict[str, str]:
         """Metadata items of the datasets; the first dataset wins."""

@@ -124,7 +124,7 @@ def _without_user(facts: Facts, digital: bool, settled: bool) -> Radiometry | Op
             rule.warning,
         )
     if header.dtype == "uint8" and (facts.sensor is None or facts.sensor.modality != "sar"):
-        return Radiometry("dn", origin="8-bit numbers without a calibration")
+        return Radiometry("dn", origin="8-bit numbers without a calibration", doubt=_picture_doubt(facts.sensor))
     return _question(facts, rules, digital)
 
 
@@ -143,6 +143,13 @@ def _by_file(facts: Facts, rules: Sequence[DigitalRule], unit: str, scale: float
         f"scale stated by the file, offset by rule {shifted[0].name}",
         _note(shifted[0], facts),
     )
+
+
+def _picture_doubt(sensor: Sensor | None) -> str:
+    """What is unsure about 8-bit numbers of a sensor that measures reflectance."""
+    if sensor is None or sensor.unit != "reflectance":
+        return ""
+    return "the numbers are 8-bit without a calibration, as in a picture made for display"
 
 
 def _note(rule: DigitalRule, facts: Facts) -> str:

@@ -75,9 +75,9 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
     _check_unit(spec, inspection)
     if inspection.problems:
         problem = inspection.problems[0]
-        if problem.startswith('"'):  # it names the file, and is a sentence of its own
-            raise SourceError(problem)
-        raise SourceError(f'"{_name(spec)}" cannot be used', problem)
+        if problem.names_file:
+            raise SourceError(problem.text)
+        raise SourceError(f'"{_name(spec)}" cannot be used', problem.text)
     if len(inspection.dates) > 1 and spec.date is None:
         dates = inspection.dates
         raise InputError(
@@ -97,7 +97,7 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
         conversions,
         sensors[0] if sensors else None,
         inspection.date,
-        _warnings(inspection, needed, bands, known),
+        tuple(dict.fromkeys([*inspection.assumptions(known), *shared_bands(needed, bands)])),
     )
 
 
@@ -171,22 +171,6 @@ def _check_band_names(spec: InputSpec, inspection: Inspection, needed: Sequence[
         raise ParameterError(
             f'"{name}" is no band of {inspection.sensor or "a known sensor"}', fix=f"write one of {', '.join(near)}"
         )
-
-
-def _warnings(
-    inspection: Inspection, needed: Sequence[Need], bands: Sequence[InputBand], meanings: Sequence[Radiometry]
-) -> tuple[str, ...]:
-    # What is unsure about an offset taken by date is shown by `inspect`; repeated in every run it would hide the rest.
-    quiet = {meaning.doubt for band in inspection.bands if isinstance(meaning := band.radiometry, Radiometry)}
-    unused = {meaning.warning for band in inspection.bands if isinstance(meaning := band.radiometry, Radiometry)} - {
-        m.warning for m in meanings
-    }
-    doubts = [
-        doubt
-        for doubt in inspection.doubts
-        if doubt not in quiet and doubt not in unused and not doubt.startswith("not recognised")
-    ]
-    return tuple(dict.fromkeys([*doubts, *shared_bands(needed, bands)]))
 
 
 def _name(spec: InputSpec) -> str:

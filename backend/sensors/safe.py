@@ -14,7 +14,7 @@ from backend.geo.source import describe
 from backend.protocol.errors import SourceError
 from backend.sensors.dates import dates_in
 from backend.sensors.markup import Element, elements
-from backend.sensors.parts import Coefficients, Part, Parts, Product
+from backend.sensors.parts import Coefficients, Part, Parts, Product, problems_of
 
 # Band numbers (`band_id`) of the product metadata, in their order.
 BAND_IDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
@@ -63,7 +63,7 @@ def take_apart(path: str) -> Parts:
         header = describe(paths[0])
         datasets.append(header)
         parts.append(Part(paths, 1, band, header.bands[0]))
-    problems = tuple(problem.sentence() for dataset in datasets if (problem := dataset.problem()))
+    problems = problems_of(datasets)
     return Parts("SAFE", tuple(parts), tuple(datasets), (product.name,), product=product, problems=problems)
 
 

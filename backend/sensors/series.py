@@ -9,7 +9,7 @@ from pathlib import Path
 from backend.protocol.errors import ParameterError
 from backend.sensors.dates import date_of, equal_periods, nearest, parse_date
 from backend.sensors.names import band_in_name
-from backend.sensors.parts import Parts
+from backend.sensors.parts import Parts, Problem
 
 
 def one_date(whole: Parts, date: str | None) -> Parts | None:
@@ -60,7 +60,10 @@ def one_step(whole: Parts, date: str | None) -> Parts | None:
         ()
         if periods
         else (
-            "the dates of a stacked series are not stated; cut out one date first, for example with gdal_translate -b",
+            Problem(
+                "the dates of a stacked series are not stated; cut out one date first, "
+                "for example with gdal_translate -b"
+            ),
         )
     )
     return replace(

@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 from rasterio.warp import calculate_default_transform
 
 from backend.geo.area import Area
+from backend.geo.coverage import covered_share
 from backend.geo.grid import Grid, Window, parse_crs, reproject_bounds
 from backend.geo.reader import MaskReader
 from backend.geo.source import Layer, describe, fingerprint, source_from_layers
@@ -29,6 +30,10 @@ from backend.tasks.inputs import SlotInput
 GSD_TOLERANCE = 0.1
 # Nobody resamples that much, while a metre is 1e-5 degrees: beyond it, units were mixed up.
 MOST_RESAMPLING = 1000.0
+# An empty pixel costs next to nothing, yet each of the 1e5 chunks that these make up is a file, and listed in the VRT
+# that GDAL holds in memory, with about 5 kB: half a gigabyte. No scene that is mostly empty is worth it.
+MOST_EMPTY_PIXELS = 1e11
+LEAST_COVERED = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> P
             "the area of interest and the rasters do not overlap",
             "choose an area inside the rasters",
         )
+    _check_emptiness(main, scene.crop(window))
     footprint_wgs84(scene.crop(window))  # what has no outline on the Earth is refused now, not after the run
     result = None
     if scene.crs != wanted.crs or scene.pixel_size != wanted.pixel_size:
@@ -182,6 +188,20 @@ def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
             "the rasters do not overlap", "no pixel lies in all of them", "choose rasters of the same place"
         )
     return window
+
+
+def _check_emptiness(main: SlotInput, area: Grid) -> None:
+    """Refuse rasters scattered so widely that the empty ground between them alone would fill memory and disk."""
+    if area.width * area.height <= MOST_EMPTY_PIXELS:
+        return
+    files = {path for resolved in main.resolved for layer in resolved.source.layers for path in layer.paths}
+    share = covered_share(area, [describe(path).require_grid() for path in sorted(files)])
+    if share < LEAST_COVERED:
+        raise GridError(
+            "the rasters lie too far apart to be one scene",
+            f"they cover {100 * share:.2g} % of {area.width} x {area.height} pixels",
+            "run them one by one, or choose a part with --aoi or --extent",
+        )
 
 
 def _areas(area: AreaSpec, scene: Grid) -> tuple[Area, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.sensors.dates import cf_date, date_of, dates_in, equal_periods, parse_date
+from backend.sensors.dates import cf_date, contradiction, date_of, dates_in, equal_periods, parse_date
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,20 @@ def test_cf_time_and_parts_of_a_period() -> None:
 )
 def test_parse(text: str, date: str | None) -> None:
     assert parse_date(text) == date
+
+
+@pytest.mark.parametrize(
+    ("tags", "name", "words"),
+    [
+        ({"acquisition_date": "2020-01-13"}, "x", "metadata item acquisition_date states 2020-01-13"),
+        ({}, "S2_L2A_2020-01-13", 'name "S2_L2A_2020-01-13" states 2020-01-13'),
+        ({}, "togo_2019-02-06_2020-02-01", "2019-02-06 to 2020-02-01"),
+        ({"acquisition_date": "2021-05-01T10:00:00Z"}, "x", ""),
+        ({}, "togo_2021-02-06_2022-02-01", ""),
+        ({"TIFFTAG_DATETIME": "2015:08:18 12:00:00"}, "x", ""),
+        ({}, "x", ""),
+    ],
+)
+def test_a_date_that_contradicts_what_is_stated(tags: dict[str, str], name: str, words: str) -> None:
+    said = contradiction("2021-05-01", date_of(tags, [name]))
+    assert bool(said) == bool(words) and words in said

@@ -60,7 +60,7 @@ def test_scale_and_temperature_of_landsat_come_from_the_file(kit: Path) -> None:
     ],
 )
 def test_problems(kit: Path, path: str, words: str) -> None:
-    assert any(words in problem for problem in inspect(kit / path).problems)
+    assert any(words in problem.text for problem in inspect(kit / path).problems)
 
 
 @pytest.mark.parametrize(

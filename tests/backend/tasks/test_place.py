@@ -1,0 +1,158 @@
+"""Where a job works: grid of the model, wanted area, grid of the result."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import transform
+
+from backend.geo.grid import Grid, Window
+from backend.manifest.package import BandNeed, InputSlot
+from backend.protocol.errors import GridError, InputError, ParameterError
+from backend.protocol.jobs import AreaSpec, GridSpec, InputSpec, MaskSpec
+from backend.sensors.resolve import Conversion, ResolvedInput
+from backend.tasks.inputs import SlotInput
+from backend.tasks.place import Place, describe_place, find_place, open_filters
+from tests.rasters import LEFT, TOP, UTM32, UTM33, WGS84, source_of, utm_grid, write_raster
+
+EVERYWHERE = AreaSpec()
+
+
+def slot_input(*paths: str, gsd: tuple[float, float] = (0.0, float("inf")), required: bool = True) -> SlotInput:
+    """A model input of one band, fed by one mosaic."""
+    slot = InputSlot("image", "ms", (), (BandNeed("B1"),), "dn", 64, gsd_m=gsd, required=required)
+    resolved = ResolvedInput(source_of(*paths), (Conversion(),), None, None)
+    return SlotInput(slot, (InputSpec("ms", paths),), (resolved,))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> str:
+    return empty(tmp_path / "scene.tif", utm_grid(100, 80))
+
+
+def empty(path: Path, grid: Grid) -> str:
+    return write_raster(path, np.zeros((1, grid.height, grid.width), np.uint8), grid)
+
+
+def sparse(path: Path, grid: Grid) -> str:
+    """A raster without a written block, however large."""
+    with rasterio.open(
+        path, "w", driver="GTiff", width=grid.width, height=grid.height, count=1, dtype="uint8", crs=grid.crs,
+        transform=grid.transform, tiled=True, sparse_ok=True, bigtiff="YES",
+    ):  # fmt: skip
+        pass
+    return str(path)
+
+
+def test_by_default_the_finest_raster_as_it_lies(scene: str) -> None:
+    place = find_place([slot_input(scene)], GridSpec(), EVERYWHERE)
+    assert place == Place(utm_grid(100, 80), Window(0, 0, 100, 80), None)
+
+
+def test_a_second_input_limits_the_area_only_when_it_is_required(scene: str, tmp_path: Path) -> None:
+    other = empty(tmp_path / "other.tif", utm_grid(100, 80, left=LEFT + 300, top=TOP - 200))
+    for required, area in ((True, Window(30, 20, 70, 60)), (False, Window(0, 0, 100, 80))):
+        place = find_place([slot_input(scene), slot_input(other, required=required)], GridSpec(), EVERYWHERE)
+        assert place.scene == utm_grid(100, 80) and place.area == area
+
+
+def test_extent_in_another_crs(scene: str) -> None:
+    xs, ys = transform(UTM33, WGS84, [LEFT + 205, LEFT + 395], [TOP - 395, TOP - 205])
+    place = find_place(
+        [slot_input(scene)], GridSpec(), AreaSpec(extent=(xs[0], ys[0], xs[1], ys[1]), extent_crs="EPSG:4326")
+    )
+    assert abs(np.subtract(astuple(place.area), (20, 20, 20, 20))).max() <= 2 and len(place.limits) == 1
+    with open_filters(place, None) as filters:
+        assert len(filters) == 1 and filters[0].wanted(Window(20, 20, 20, 20)).mean() > 0.9
+        assert not filters[0].touches(Window(60, 60, 10, 10))
+
+
+def test_another_crs_is_made_of_the_models_grid(scene: str) -> None:
+    place = find_place([slot_input(scene)], GridSpec(crs="EPSG:32632"), EVERYWHERE)
+    assert place.scene.crs == UTM32 and place.result is None
+    coarse = find_place([slot_input(scene, gsd=(9, 11))], GridSpec(resolution=40.0), EVERYWHERE)
+    assert coarse.scene == utm_grid(100, 80)
+    assert coarse.result is not None and coarse.result.pixel_size == (40.0, 40.0)
+    assert "the model works at 10 m" in coarse.note and "40 m" in coarse.note
+
+
+def test_the_models_own_pixel_size(scene: str) -> None:
+    place = find_place([slot_input(scene, gsd=(19, 21))], GridSpec(reference="model"), EVERYWHERE)
+    assert place.scene.pixel_size == pytest.approx((19.97, 19.97), abs=0.01) and "resampled" in place.note
+    assert place.result is None or place.result.pixel_size == (10.0, 10.0)
+    with pytest.raises(GridError, match="made for pixels of 19 to 21 m"):
+        find_place([slot_input(scene, gsd=(19, 21))], GridSpec(), EVERYWHERE)
+
+
+def test_the_grid_of_another_raster(scene: str, tmp_path: Path) -> None:
+    reference = empty(tmp_path / "reference.tif", utm_grid(40, 40, pixel=20.0, left=LEFT - 100, top=TOP + 60))
+    place = find_place([slot_input(scene)], GridSpec(reference=reference), EVERYWHERE)
+    assert place.scene.pixel_size == (20.0, 20.0)
+    assert (place.scene.transform.c - LEFT) % 20 == 0 and (TOP - place.scene.transform.f) % 20 == 0
+    far = empty(tmp_path / "far.tif", utm_grid(4, 4, left=LEFT + 90_000))
+    with pytest.raises(GridError, match="does not overlap"):
+        find_place([slot_input(scene)], GridSpec(reference=far), EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("grid", "area", "kind", "words"),
+    [
+        (GridSpec(resolution=-1.0), EVERYWHERE, ParameterError, "makes no sense"),
+        (GridSpec(crs="EPSG:4326", resolution=10.0), EVERYWHERE, ParameterError, "in that unit"),
+        (GridSpec(crs="EPSG:0"), EVERYWHERE, InputError, "EPSG:0"),
+        (GridSpec(), AreaSpec(extent=(0, 0, 1, 1)), ParameterError, "--extent-crs"),
+        (GridSpec(), AreaSpec(extent=(0, 0, 1, 1), extent_crs="EPSG:4326"), GridError, "lies outside the scene"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(
+    scene: str, grid: GridSpec, area: AreaSpec, kind: type[InputError], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        find_place([slot_input(scene)], grid, area)
+
+
+def test_rasters_of_different_places(scene: str, tmp_path: Path) -> None:
+    far = empty(tmp_path / "far.tif", utm_grid(10, 10, left=LEFT + 90_000))
+    with pytest.raises(GridError, match="the rasters do not overlap"):
+        find_place([slot_input(scene), slot_input(far)], GridSpec(), EVERYWHERE)
+
+
+def test_rasters_that_are_scattered_over_a_continent(tmp_path: Path) -> None:
+    # 1.6e11 pixels; the area of interest makes it a job of one chip.
+    near = empty(tmp_path / "near.tif", utm_grid(100, 100, pixel=1.0))
+    far = empty(tmp_path / "far.tif", utm_grid(100, 100, pixel=1.0, left=LEFT + 400_000, top=TOP - 400_000))
+    with pytest.raises(GridError, match="too far apart"):
+        find_place([slot_input(near, far)], GridSpec(), EVERYWHERE)
+    chip = AreaSpec(extent=(LEFT, TOP - 100, LEFT + 100, TOP), extent_crs="EPSG:32633")
+    assert find_place([slot_input(near, far)], GridSpec(), chip).area == Window(0, 0, 100, 100)
+    full = sparse(tmp_path / "full.tif", utm_grid(400_100, 400_100, pixel=1.0))
+    assert find_place([slot_input(full)], GridSpec(), EVERYWHERE).area == Window(0, 0, 400_100, 400_100)
+
+
+def test_a_mask_forbids_its_values_and_must_overlap(scene: str, tmp_path: Path) -> None:
+    clouds = np.zeros((1, 80, 100), np.uint8)
+    clouds[0, :10], clouds[0, 10:20] = 3, 8
+    path = write_raster(tmp_path / "clouds.tif", clouds, utm_grid(100, 80))
+    place = find_place([slot_input(scene)], GridSpec(), EVERYWHERE)
+    for values, first_wanted in (((), 20), ((3,), 10)):
+        with open_filters(place, MaskSpec(path, values)) as (mask,):
+            wanted = mask.wanted(Window(0, 0, 100, 80))
+            assert wanted[first_wanted:].all() and not wanted[:first_wanted].any()
+    far = empty(tmp_path / "far.tif", utm_grid(10, 10, left=LEFT + 90_000))
+    with pytest.raises(GridError, match="does not overlap the scene"), open_filters(place, MaskSpec(far)):
+        pass
+
+
+def test_the_description_tells_places_apart(scene: str, tmp_path: Path) -> None:
+    whole = find_place([slot_input(scene)], GridSpec(), EVERYWHERE)
+    area = AreaSpec(extent=(LEFT, TOP - 100, LEFT + 100, TOP), extent_crs="EPSG:32633")
+    part = find_place([slot_input(scene)], GridSpec(), area)
+    mask = MaskSpec(empty(tmp_path / "mask.tif", utm_grid(100, 80)), (1,))
+    jobs = [(whole, EVERYWHERE, None), (part, area, None), (whole, EVERYWHERE, mask)]
+    described = [describe_place(*job) for job in jobs]
+    assert described[0] == describe_place(find_place([slot_input(scene)], GridSpec(), EVERYWHERE), EVERYWHERE, None)
+    assert len({repr(one) for one in described}) == 3 and described[1]["area"] == [0, 0, 10, 10]
