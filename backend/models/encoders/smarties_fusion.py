@@ -1,0 +1,68 @@
+"""Two co-registered images through one SMARTIES encoder: the three fusions of section 8.4.
+
+Every function takes the encoder, two normalised images B x C x H x W and what their channels are. Stacking and
+concatenation are deterministic; mixup concatenation takes a draw, which a seed makes reproducible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from backend.models.encoders.smarties import SmartiesBackbone
+from backend.models.encoders.smarties_mixup import draw, exchange, taken_from_first
+from backend.models.encoders.smarties_projection import PATCH
+from backend.models.encoders.smarties_spectrum import Blend
+
+Images = tuple[Tensor, Tensor]
+BandLists = tuple[Sequence[Blend], Sequence[Blend]]
+
+
+def stacked(encoder: SmartiesBackbone, images: Images, bands: BandLists) -> Tensor:
+    """Image stacking: all bands as one image -> B x width."""
+    return encoder.features(torch.cat(images, dim=1), (*bands[0], *bands[1])).feature
+
+
+def concatenated(encoder: SmartiesBackbone, images: Images, bands: BandLists) -> Tensor:
+    """Feature concatenation: each image encoded alone -> B x (2 width)."""
+    return torch.cat([encoder.features(image, own).feature for image, own in zip(images, bands, strict=True)], dim=1)
+
+
+def mixed(encoder: SmartiesBackbone, images: Images, bands: BandLists, noise: Tensor) -> Tensor:
+    """Mixup concatenation: the features of two streams that exchange patches, true mirrors of each other.
+
+    Args:
+        encoder, images, bands: see the module.
+        noise: B x L in [0, 1): stream 1 takes the first image where it is lowest, in half of the patches.
+
+    Returns:
+        B x (2 width), stream 1 in front.
+    """
+    tokens = [encoder.spectrum_projection(image, own) for image, own in zip(images, bands, strict=True)]
+    streams = exchange(tokens[0], tokens[1], taken_from_first(noise), mirror=True)
+    grid = (images[0].shape[2] // PATCH, images[0].shape[3] // PATCH)
+    return torch.cat([encoder.encode(stream, grid).feature for stream in streams], dim=1)
+
+
+def seeded(
+    encoder: SmartiesBackbone, images: Images, bands: BandLists, seed: int = 42, device: torch.device | None = None
+) -> Tensor:
+    """`mixed` with a draw that depends on the seed and the shape alone; 42 is the release's seed (section 8)."""
+    image = images[0]
+    patches = (image.shape[2] // PATCH) * (image.shape[3] // PATCH)
+    return mixed(encoder, images, bands, draw(image.shape[0], patches, seed, device or image.device))
+
+
+def averaged(predict: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
+    """Mean prediction over a draw and its complement.
+
+    The complement exchanges the two streams, so the features of `mixed` serve for both and only their order changes.
+
+    Args:
+        predict: from features B x (2 width) to probabilities.
+        features: what `mixed` returned.
+    """
+    first, second = features.chunk(2, dim=1)
+    return (predict(features) + predict(torch.cat([second, first], dim=1))) / 2
