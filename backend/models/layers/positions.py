@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backend.models.layers.constants import Memory, constant
 
-@lru_cache(maxsize=32)
+
+@constant
 def sine_cosine_table(rows: int, columns: int, width: int) -> Tensor:
     """Fixed 2-D sine-cosine table, (rows * columns) x width float32, row by row.
 
@@ -24,7 +24,7 @@ def sine_cosine_table(rows: int, columns: int, width: int) -> Tensor:
     quarter = width // 4
     omega = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64, device="cpu") / quarter)
     parts = []
-    for count, other, column in ((columns, rows, True), (rows, columns, False)):
+    for count, column in ((columns, True), (rows, False)):
         angles = torch.arange(count, dtype=torch.float64, device="cpu")[:, None] * omega
         pair = torch.cat([angles.sin(), angles.cos()], dim=1)
         shape = (rows, columns, 2 * quarter)
@@ -45,7 +45,7 @@ class PositionTable(nn.Module):
     def __init__(self, rows: int, columns: int, width: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.empty(1, width, rows, columns))
-        self._cache: dict[tuple[int, int], tuple[tuple[object, ...], Tensor]] = {}
+        self._memory = Memory()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -54,20 +54,37 @@ class PositionTable(nn.Module):
 
     def forward(self, rows: int, columns: int) -> Tensor:
         """1 x (rows * columns) x width, row by row. Kept by grid where no gradient is wanted."""
-        if torch.is_grad_enabled() and self.table.requires_grad:
-            return self._resized(rows, columns)
-        if torch.compiler.is_compiling():
-            return self._resized(rows, columns)
-        state = (self.table.data_ptr(), self.table._version, self.table.device, self.table.dtype)
-        kept = self._cache.get((rows, columns))
-        if kept is None or kept[0] != state:
-            kept = (state, self._resized(rows, columns))
-            self._cache[rows, columns] = kept
-        return kept[1]
+        return self._memory.recall((rows, columns), [self.table], lambda: self._resized(rows, columns))
 
     def _resized(self, rows: int, columns: int) -> Tensor:
-        table: Tensor = self.table
-        if table.shape[2:] != (rows, columns):
-            size = (rows, columns)
-            table = functional.interpolate(table.float(), size=size, mode="bicubic", align_corners=False).to(table)
-        return table.flatten(2).transpose(1, 2)
+        return _resized(self.table, rows, columns).flatten(2).transpose(1, 2)
+
+
+class SineCosinePositions(nn.Module):
+    """The fixed sine-cosine table in place of a learned one: no parameters, resized alike.
+
+    Args:
+        rows, columns: base grid.
+        width: numbers per position, a multiple of 4.
+    """
+
+    def __init__(self, rows: int, columns: int, width: int) -> None:
+        super().__init__()
+        self.base = (rows, columns, width)
+
+    def forward(self, rows: int, columns: int) -> Tensor:
+        """1 x (rows * columns) x width, row by row, float32 on the CPU."""
+        return _resized_sine_cosine(*self.base, rows, columns)
+
+
+@constant
+def _resized_sine_cosine(base_rows: int, base_columns: int, width: int, rows: int, columns: int) -> Tensor:
+    table = sine_cosine_table(base_rows, base_columns, width).T.reshape(1, width, base_rows, base_columns)
+    return _resized(table, rows, columns).flatten(2).transpose(1, 2)
+
+
+def _resized(table: Tensor, rows: int, columns: int) -> Tensor:
+    """1 x width x base rows x base columns -> 1 x width x rows x columns."""
+    if table.shape[2:] == (rows, columns):
+        return table
+    return functional.interpolate(table.float(), size=(rows, columns), mode="bicubic", align_corners=False).to(table)

@@ -6,7 +6,6 @@ and fused kernels need. Softmax is computed by the kernel; LayerNorm and softmax
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -93,7 +92,9 @@ class CrossAttention(nn.Module):
         """Attend from `queries` B x M x width to `context` B x N x width -> B x M x width; mask as in `Attention`."""
         batch, count, width = queries.shape
         asked = self.query(queries).reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
-        keys, values = self.key_value(context).reshape(batch, -1, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        keys, values = (
+            self.key_value(context).reshape(batch, -1, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
         mixed = functional.scaled_dot_product_attention(asked, keys, values, attn_mask=mask)
         result: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return result
@@ -143,4 +144,4 @@ def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def drop_path_rates(depth: int, last: float) -> list[float]:
     """Rates that rise linearly from 0 in the first block to `last` in the last one."""
-    return [float(rate) for rate in torch.linspace(0.0, last, depth)] if depth > 1 else [last] * depth
+    return [last * block / (depth - 1) for block in range(depth)] if depth > 1 else [last] * depth
