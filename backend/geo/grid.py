@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class Window:
     def moved(self, cols: int, rows: int) -> Window:
         """The window shifted by whole pixels."""
         return Window(self.col + cols, self.row + rows, self.width, self.height)
+
+    def zoomed(self, ratio: Fraction) -> Window:
+        """The window on a grid with `ratio` pixels for each one of this; it must begin and end between such pixels."""
+        col, row = self.col * ratio, self.row * ratio
+        return Window(int(col), int(row), int(self.right * ratio - col), int(self.bottom * ratio - row))
 
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices into an array of the grid's shape."""
@@ -125,6 +131,11 @@ class Grid:
     def crop(self, window: Window) -> Grid:
         """The grid of one of its windows (which may reach over the border)."""
         return Grid(self.crs, self.transform @ Affine.translation(window.col, window.row), window.width, window.height)
+
+    def zoomed(self, ratio: Fraction) -> Grid:
+        """The grid with `ratio` pixels for each of its own along both axes, from the same corner; covers all of it."""
+        cols, rows = (math.ceil(pixels * ratio) for pixels in (self.width, self.height))
+        return Grid(self.crs, self.transform @ Affine.scale(float(1 / ratio)), cols, rows)
 
     def aligned(self, other: Grid) -> bool:
         """True when both grids have the same CRS and pixels that lie exactly upon each other."""

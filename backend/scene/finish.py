@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,36 @@ from backend.scene.blend import SwathBlender
 from backend.scene.decide import ClassRule, decide, quantise
 from backend.scene.plan import Chunk, Plan, Segment
 from backend.scene.score import Scored
+
+
+class ResultKind(Protocol):
+    """What is written of one array that the model gives."""
+
+    @property
+    def channels(self) -> int:
+        """Channels that the model gives."""
+        ...
+
+    def layers(self, scores: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
+        """Blended values (channels, H, W) as arrays to write, (bands, H, W) by layer name."""
+        ...
+
+
+@dataclass(frozen=True)
+class FeatureOutput:
+    """Features as they are: what is written of an embedding.
+
+    Attributes:
+        layer: layer name of the raster.
+        channels: numbers per position.
+    """
+
+    layer: str
+    channels: int
+
+    def layers(self, scores: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
+        """Blended features (channels, H, W) float32, NaN where not wanted."""
+        return {self.layer: np.where(wanted, scores, np.float32(np.nan))}
 
 
 @dataclass(frozen=True)
@@ -28,6 +59,11 @@ class HeadOutput:
     classes: str
     confidence: str | None = None
     probabilities: str | None = None
+
+    @property
+    def channels(self) -> int:
+        """Score channels that the rule expects."""
+        return self.rule.channels
 
     def layers(self, scores: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
         """Blended scores (channels, H, W) as arrays to write, (bands, H, W) by layer name."""
@@ -57,7 +93,7 @@ CarrySource = Callable[[Chunk, int], list[np.ndarray | None]]
 def finish(
     scored: Iterable[Scored],
     plan: Plan,
-    heads: tuple[HeadOutput, ...],
+    heads: tuple[ResultKind, ...],
     carry_into: CarrySource,
     strip_done: Callable[[Scored], None],
 ) -> Iterator[FinishedChunk]:
@@ -66,7 +102,7 @@ def finish(
     Args:
         scored: windows in order, see `backend.scene.score.score`.
         plan: the cut of the scene.
-        heads: what to write, in the order of the model's heads.
+        heads: what to write, in the order of the arrays that the model gives.
         carry_into: see `ChunkStore.carry_into`.
         strip_done: told after each strip.
     """
@@ -86,10 +122,10 @@ def finish(
 class _SegmentFinisher:
     """Blends one segment and collects its rows into chunks."""
 
-    def __init__(self, plan: Plan, segment: Segment, heads: tuple[HeadOutput, ...], carry_into: CarrySource) -> None:
+    def __init__(self, plan: Plan, segment: Segment, heads: tuple[ResultKind, ...], carry_into: CarrySource) -> None:
         self.segment = segment
         self._plan, self._heads, self._carry_into = plan, heads, carry_into
-        self._blenders = [SwathBlender(plan, segment.swath, head.rule.channels) for head in heads]
+        self._blenders = [SwathBlender(plan, segment.swath, head.channels) for head in heads]
         self._chunks = {strip: chunk for chunk in segment.chunks for strip in chunk.strips}
         self._building: _Building | None = None
 
@@ -127,7 +163,7 @@ class _Building:
         plan: Plan,
         segment: Segment,
         chunk: Chunk,
-        heads: tuple[HeadOutput, ...],
+        heads: tuple[ResultKind, ...],
         carry_in: list[np.ndarray | None],
     ) -> None:
         self._swath, self._chunk, self._heads, self._carry_in = segment.swath, chunk, heads, carry_in

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from backend.geo.grid import Window
 from backend.scene.chunks import ChunkStore
-from backend.scene.finish import HeadOutput, finish
+from backend.scene.finish import ResultKind, finish
 from backend.scene.plan import Plan
 from backend.scene.score import Scored, Scorer, score
 from backend.scene.stages import prefetch
@@ -58,7 +58,7 @@ class SceneRun:
     filters: tuple[Filter, ...]
     scorer: Scorer
     batch_size: int
-    heads: tuple[HeadOutput, ...]
+    heads: tuple[ResultKind, ...]
 
 
 def run_scene(run: SceneRun, store: ChunkStore, watcher: Watcher) -> None:

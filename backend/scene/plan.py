@@ -30,7 +30,7 @@ class Axis:
     Attributes:
         size: pixels of the scene along the axis.
         window: pixels of a window.
-        starts: first pixel of each window, ascending; the last window is shifted inwards.
+        starts: first pixel of each window, ascending; the last window is shifted inwards, as far as `multiple` lets it.
     """
 
     size: int
@@ -38,15 +38,19 @@ class Axis:
     starts: tuple[int, ...]
 
     @staticmethod
-    def lay(size: int, window: int, stride: int) -> Axis:
-        """Windows every `stride` pixels, the last one shifted so that it ends with the scene."""
-        last = max(0, size - window)
+    def lay(size: int, window: int, stride: int, multiple: int = 1) -> Axis:
+        """Windows every `stride` pixels, the last one shifted so that it ends with the scene.
+
+        With a `multiple`, which divides window and stride, every window starts at a multiple of it; the last may then
+        reach over the scene's end by less than that.
+        """
+        last = math.ceil(max(0, size - window) / multiple) * multiple
         return Axis(size, window, (*range(0, last, stride), last))
 
     @cached_property
     def weights(self) -> np.ndarray:
         """Blending weights, (windows, window) float32; they sum to 1 at every pixel of the scene."""
-        return blend_weights(self.size, self.window, self.starts)
+        return blend_weights(max(self.size, self.starts[-1] + self.window), self.window, self.starts)
 
     def covering(self, first: int, end: int) -> range:
         """Indices of the windows that touch the pixels first..end-1."""
@@ -150,7 +154,7 @@ class Plan:
                 yield self.chunk(swath, band)
 
     def tile(self, strip: int, column: int) -> Window:
-        """A model window on the scene grid (it may reach over the border of a scene smaller than a window)."""
+        """A model window on the scene grid (it may reach over the border, see `Axis.lay`)."""
         return Window(self.cols.starts[column], self.rows.starts[strip], self.window, self.window)
 
     def segments(self, chunks: list[Chunk]) -> list[Segment]:
@@ -169,7 +173,13 @@ class Plan:
 
 
 def make_plan(
-    scene: Grid, area: Window, window: int, stride: int, swath_width: int = SWATH_WIDTH, chunk_rows: int = CHUNK_ROWS
+    scene: Grid,
+    area: Window,
+    window: int,
+    stride: int,
+    swath_width: int = SWATH_WIDTH,
+    chunk_rows: int = CHUNK_ROWS,
+    multiple: int = 1,
 ) -> Plan:
     """Cut a scene.
 
@@ -180,6 +190,7 @@ def make_plan(
         stride: distance of neighbouring windows in pixels, at most `window`.
         swath_width: largest width of a swath, reach included, in pixels; never less than one window.
         chunk_rows: rows that a chunk aims at.
+        multiple: windows start at multiples of this, also the last; for inputs coarser than the scene.
 
     Raises:
         ParameterError: for a stride that leaves gaps or an empty area.
@@ -192,7 +203,13 @@ def make_plan(
         )
     if area.empty or area.intersect(scene.window) != area:
         raise ParameterError("the area to work on is empty", "it holds no pixel of the scene")
-    cols, rows = Axis.lay(scene.width, window, stride), Axis.lay(scene.height, window, stride)
+    if window % multiple or stride % multiple:
+        raise ParameterError(
+            f"windows of {window} px every {stride} px do not fit",
+            f"both must be multiples of {multiple} px, a pixel of the coarsest input",
+            "choose another overlap",
+        )
+    cols, rows = (Axis.lay(size, window, stride, multiple) for size in (scene.width, scene.height))
     swaths = _swaths(cols, area, max(1, (swath_width - window) // stride + 1))
     bands = _groups(rows, area.row, area.bottom, max(1, round(chunk_rows / stride)))
     return Plan(scene, area, cols, rows, swaths, bands)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -39,7 +41,11 @@ class Feed:
         operations: for each date, the chain from raw numbers to model input.
         fill: model input where there is no data.
         temporal: True when the model takes an axis of dates.
-        required: True when there is no result where the input has no data.
+        required: True when there is no result where the input has no data. Where no input is required, there is a
+            result wherever one of them has data.
+        ratio: pixels of the input for each pixel of the scene; a whole number, or 1 divided by one.
+        valid_name: the model's name for where each date has data, None where it does not want to know.
+        cell: pixels of the input along one side of a place that counts as one for it; has data when half of it has.
     """
 
     name: str
@@ -48,6 +54,14 @@ class Feed:
     fill: float = 0.0
     temporal: bool = False
     required: bool = True
+    ratio: Fraction = Fraction(1)
+    valid_name: str | None = None
+    cell: int = 1
+
+    @property
+    def multiple(self) -> int:
+        """Windows of the scene must begin at multiples of this many of its pixels for the input's to be whole."""
+        return math.lcm(self.ratio.denominator, (self.ratio / self.cell).denominator if self.valid_name else 1)
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,8 @@ class Strip:
         segment: the segment that it is read for.
         index: window row.
         columns: window columns to compute; the others hold no wanted pixel.
-        arrays: by input name, ([dates,] bands, window, reach - origin) float32; empty when nothing is computed.
+        arrays: by input name, ([dates,] bands, window, reach - origin) float32, in pixels of the input; of
+            `Feed.valid_name` (dates, window, reach - origin) in cells; empty when nothing is computed.
         wanted: (window, reach - origin) bool.
     """
 
@@ -110,9 +125,13 @@ def read_strips(
         SourceError: when a source cannot be read.
     """
     feeds = tuple(feeds)
+    grids = [plan.scene.zoomed(feed.ratio) for feed in feeds]
     with ExitStack() as stack:
         stack.enter_context(gdal_environment())  # GDAL's settings and its messages belong to a thread
-        readers = [[stack.enter_context(StripReader(source, plan.scene)) for source in feed.sources] for feed in feeds]
+        readers = [
+            [stack.enter_context(StripReader(source, grid)) for source in feed.sources]
+            for feed, grid in zip(feeds, grids, strict=True)
+        ]
         for segment in segments:
             rolling = [
                 [_Rolling(ops, feed.fill, reader.read) for ops, reader in zip(feed.operations, opened, strict=True)]
@@ -138,30 +157,52 @@ def _read_strip(
     if not touched:
         return Strip(segment, index, (), {}, wanted)
     inside = whole.intersect(plan.scene.window)
-    rows = [[dated.rows(inside) for dated in feed] for feed in rolling]
-    wanted[: inside.height, : inside.width] = _wanted(
-        plan, inside, [dated for feed, dated in zip(feeds, rows, strict=True) if feed.required], filters
-    )
+    places = [whole.zoomed(feed.ratio) for feed in feeds]
+    rows = [
+        [dated.rows(place.intersect(plan.scene.zoomed(feed.ratio).window)) for dated in rolled]
+        for feed, place, rolled in zip(feeds, places, rolling, strict=True)
+    ]
+    seen = [_seen(dated, feed.ratio, inside) for feed, dated in zip(feeds, rows, strict=True)]
+    required = [there for feed, there in zip(feeds, seen, strict=True) if feed.required]
+    covered = np.logical_and.reduce(required) if required else np.logical_or.reduce(seen)
+    wanted[: inside.height, : inside.width] = _wanted(plan, inside, covered, filters)
     columns = tuple(c for c in touched if wanted[:, _span(plan, swath, c)].any())
     if not columns:
         return Strip(segment, index, (), {}, wanted)
     arrays = {}
-    for feed, dated in zip(feeds, rows, strict=True):
+    for feed, place, dated in zip(feeds, places, rows, strict=True):
         values = np.stack([v for v, _ in dated]) if feed.temporal else dated[0][0]
-        arrays[feed.name] = _reflected(values, whole.height, whole.width)
+        arrays[feed.name] = _reflected(values, place.height, place.width)
+        if feed.valid_name is not None:
+            valid = _reflected(np.stack([known for _, known in dated]), place.height, place.width)
+            arrays[feed.valid_name] = _half_valid(valid, feed.cell)
     return Strip(segment, index, columns, arrays, wanted)
 
 
-def _wanted(
-    plan: Plan, inside: Window, rows: list[list[tuple[np.ndarray, np.ndarray]]], filters: tuple[Filter, ...]
-) -> np.ndarray:
-    """Pixels of the area that every required input sees at one date at least and that no filter excludes."""
-    wanted = np.ones((inside.height, inside.width), bool)
-    for dated in rows:
-        seen = dated[0][1]
-        for _, valid in dated[1:]:
-            seen = seen | valid
-        wanted &= seen
+def _seen(dated: list[tuple[np.ndarray, np.ndarray]], ratio: Fraction, inside: Window) -> np.ndarray:
+    """Pixels of a window of the scene (H, W) where an input has data at one date at least, be it in a part of them."""
+    seen = dated[0][1]
+    for _, valid in dated[1:]:
+        seen = seen | valid
+    if ratio > 1:
+        fine = ratio.numerator
+        return np.asarray(seen.reshape(inside.height, fine, inside.width, fine).any(axis=(1, 3)))
+    if ratio < 1:
+        coarse = ratio.denominator
+        return seen.repeat(coarse, axis=0).repeat(coarse, axis=1)[: inside.height, : inside.width]
+    return seen
+
+
+def _half_valid(valid: np.ndarray, cell: int) -> np.ndarray:
+    """(dates, H, W) bool -> (dates, H/cell, W/cell) float32: 1 where at least half of a cell is valid, else 0."""
+    dates, height, width = valid.shape
+    shares = valid.reshape(dates, height // cell, cell, width // cell, cell).mean(axis=(2, 4))
+    return (shares >= 0.5).astype(np.float32)
+
+
+def _wanted(plan: Plan, inside: Window, covered: np.ndarray, filters: tuple[Filter, ...]) -> np.ndarray:
+    """Pixels of the area that are covered and that no filter excludes."""
+    wanted = covered.copy()
     for condition in filters:
         wanted &= condition.wanted(inside)
     area = plan.area.intersect(inside).moved(-inside.col, -inside.row)
@@ -185,5 +226,7 @@ def _reflected(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def window_of(strip: Strip, plan: Plan, column: int, name: str) -> np.ndarray:
-    """One model window of a strip: ([dates,] bands, window, window), a view."""
-    return strip.arrays[name][..., _span(plan, strip.segment.swath, column)]
+    """One model window of a strip: ([dates,] bands, window, window) in pixels of the input, a view."""
+    array, swath = strip.arrays[name], strip.segment.swath
+    span, own = _span(plan, swath, column), Fraction(array.shape[-1], swath.reach - swath.origin)
+    return array[..., int(span.start * own) : int(span.stop * own)]
