@@ -45,6 +45,8 @@ class Feed:
             result wherever one of them has data.
         ratio: pixels of the input for each pixel of the scene; a whole number, or 1 divided by one.
         valid_name: the model's name for where each date has data, None where it does not want to know.
+        bands: channel of each band of the sources in the model's input; None where they are all of it.
+        channels: channels of the model's input, where the sources lack some; these are `fill` everywhere.
         cell: pixels of the input along one side of a place that counts as one for it; has data when half of it has.
     """
 
@@ -55,6 +57,8 @@ class Feed:
     temporal: bool = False
     required: bool = True
     ratio: Fraction = Fraction(1)
+    bands: tuple[int, ...] | None = None
+    channels: int = 0
     valid_name: str | None = None
     cell: int = 1
 
@@ -88,8 +92,8 @@ class Strip:
 class _Rolling:
     """Rows read last, so that the next strip reads only what is new."""
 
+    feed: Feed
     operations: tuple[Operation, ...]
-    fill: float
     read: Callable[[Window], tuple[np.ndarray, np.ndarray]]
     last: Window | None = None
     values: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
@@ -106,7 +110,8 @@ class _Rolling:
             self.values, self.valid = self.values[:, start : start + kept], self.valid[start : start + kept]
         else:
             values, valid = self.read(Window(window.col, window.row + kept, window.width, window.height - kept))
-            normalise(values, valid, self.operations, self.fill)
+            normalise(values, valid, self.operations, self.feed.fill)
+            values = self._in_channels(values)
             if kept:
                 start = window.row - (last.row if last else 0)
                 values = np.concatenate([self.values[:, start : start + kept], values], axis=1)
@@ -114,6 +119,14 @@ class _Rolling:
             self.values, self.valid = values, valid
         self.last = window
         return self.values, self.valid
+
+    def _in_channels(self, values: np.ndarray) -> np.ndarray:
+        """The bands in the channels of the model's input."""
+        if self.feed.bands is None:
+            return values
+        full = np.full((self.feed.channels, *values.shape[1:]), self.feed.fill, np.float32)
+        full[list(self.feed.bands)] = values
+        return full
 
 
 def read_strips(
@@ -134,7 +147,7 @@ def read_strips(
         ]
         for segment in segments:
             rolling = [
-                [_Rolling(ops, feed.fill, reader.read) for ops, reader in zip(feed.operations, opened, strict=True)]
+                [_Rolling(feed, ops, reader.read) for ops, reader in zip(feed.operations, opened, strict=True)]
                 for feed, opened in zip(feeds, readers, strict=True)
             ]
             for index in segment.strips:

@@ -62,6 +62,15 @@ def match(needed: Sequence[Need], bands: Sequence[InputBand]) -> list[InputBand]
     return [band for band in found if band is not None]
 
 
+def present(needed: Sequence[Need], bands: Sequence[InputBand]) -> tuple[bool, ...]:
+    """Which of the needed bands the input has.
+
+    Raises:
+        InputError: two bands serve one need equally well.
+    """
+    return tuple(_serve(need, bands) is not None for need in needed)
+
+
 def shared_bands(needed: Sequence[Need], found: Sequence[InputBand]) -> list[str]:
     """Words on bands of the input that serve more than one need."""
     users: dict[int, list[str]] = {}

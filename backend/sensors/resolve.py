@@ -11,7 +11,7 @@ from backend.protocol.errors import InputError, ParameterError, SourceError
 from backend.protocol.jobs import InputSpec
 from backend.sensors.catalogue import UNITS, catalogue, normal
 from backend.sensors.inspect import UNUSED, InputBand, Inspection, inspect
-from backend.sensors.matching import Need, match, shared_bands
+from backend.sensors.matching import Need, match, present, shared_bands
 from backend.sensors.radiometry import Open, Radiometry, decide
 
 # From a band's unit and transfer to a wanted unit, where the step is no mere factor.
@@ -49,6 +49,7 @@ class ResolvedInput:
         sensor: catalogue name of the sensor, None when it is not known.
         date: acquisition date, ISO 8601, None when it is not known.
         warnings: what the user should know before trusting the result.
+        present: for each band of the model whether the input has it; bands and conversions are of these alone.
     """
 
     source: Source
@@ -56,15 +57,17 @@ class ResolvedInput:
     sensor: str | None
     date: str | None
     warnings: tuple[str, ...] = ()
+    present: tuple[bool, ...] = ()
 
 
-def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput:
+def resolve(spec: InputSpec, needed: Sequence[Need], unit: str, partial: bool = False) -> ResolvedInput:
     """The bands that a model needs, in its order, with their conversion to `unit`.
 
     Args:
         spec: the input as the user gave it.
         needed: bands in the model's order.
         unit: "reflectance", "db", "linear", "radiance", "kelvin", "index" or "dn" (numbers as stored).
+        partial: the model does with some of the bands; one at least must be there.
 
     Raises:
         ParameterError: an option of the input does not fit the file.
@@ -86,6 +89,9 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
             f"choose one, such as ::date={dates[0]}",
         )
     _check_band_names(spec, inspection, needed)
+    found = present(needed, inspection.bands) if partial else (True,) * len(needed)
+    if any(found):
+        needed = [need for need, there in zip(needed, found, strict=True) if there]
     bands = match(needed, inspection.bands)
     meanings = [_meaning(need, band, spec, unit) for need, band in zip(needed, bands, strict=True)]
     _refuse_open(spec, meanings)
@@ -98,6 +104,7 @@ def resolve(spec: InputSpec, needed: Sequence[Need], unit: str) -> ResolvedInput
         sensors[0] if sensors else None,
         inspection.date,
         tuple(dict.fromkeys([*inspection.assumptions(known), *shared_bands(needed, bands)])),
+        found,
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import pairwise
+
+import numpy as np
 
 from backend.geo.grid import Grid
 from backend.geo.source import fingerprint
 from backend.manifest.package import InputSlot, Package, Step
+from backend.manifest.steps import parameters
 from backend.protocol.errors import InputError, PackageError, ParameterError
 from backend.protocol.jobs import InputSpec
 from backend.scene.normalise import Clip, Decibel, FromDecibel, Linear, Log1p, Operation, Square, fold
@@ -32,11 +36,34 @@ class SlotInput:
         """Grid of the finest raster."""
         return min((r.source.grid for r in self.resolved), key=lambda grid: grid.pixel_size_m())
 
-    def feed(self) -> Feed:
-        """What the pipeline reads."""
-        chains = tuple(operations(item.conversions, self.slot.steps) for item in self.resolved)
-        sources = tuple(item.source for item in self.resolved)
-        return Feed(self.slot.name, sources, chains, self.slot.fill, self.slot.temporal, self.slot.required)
+    @property
+    def present(self) -> tuple[bool, ...]:
+        """For each band of the slot whether the rasters have it."""
+        return self.resolved[0].present
+
+    def feed(self, window: int, cells: int = 0) -> Feed:
+        """What the pipeline reads.
+
+        Args:
+            window: pixels of the scene along a window's side.
+            cells: places along a window's side of which a staged model wants to know whether they have data; 0: it does
+                not ask.
+        """
+        slot, there = self.slot, self.present
+        steps = [_of_bands(step, there) for step in slot.steps]
+        return Feed(
+            slot.name,
+            tuple(item.source for item in self.resolved),
+            tuple(operations(item.conversions, steps) for item in self.resolved),
+            slot.fill,
+            slot.temporal,
+            slot.required,
+            Fraction(slot.size, window),
+            None if all(there) else tuple(np.flatnonzero(there).tolist()),
+            len(there),
+            slot.valid_input if cells else None,
+            slot.size // cells if cells else 1,
+        )
 
     def describe(self) -> dict:
         """JSON values that identify the input and how it is read."""
@@ -94,6 +121,7 @@ def match_inputs(
             _check_sensor(slot, item, spec, name)
         if len(pairs) > 1:
             pairs = _in_time(pairs)
+            _check_same_bands(pairs)
         found.append(SlotInput(slot, tuple(spec for spec, _ in pairs), tuple(item for _, item in pairs)))
     return tuple(found)
 
@@ -101,7 +129,7 @@ def match_inputs(
 def _resolved(spec: InputSpec, slot: InputSlot) -> ResolvedInput:
     """The raster's bands for a slot; of several rasters, an error says which one is meant."""
     try:
-        return resolve(spec, slot.bands, slot.unit)
+        return resolve(spec, slot.bands, slot.unit, partial=slot.bands_input is not None)
     except InputError as error:
         if f'"{spec.paths[0]}' in error.sentence():
             raise
@@ -135,6 +163,16 @@ def _check_sensor(slot: InputSlot, item: ResolvedInput, spec: InputSpec, name: s
             f"it takes {', '.join(slot.sensors)}",
             "choose another model, or name the sensor with ::sensor=NAME if it was recognised wrongly",
         )
+
+
+def _check_same_bands(pairs: list[tuple[InputSpec, ResolvedInput]]) -> None:
+    for spec, item in pairs[1:]:
+        if item.present != pairs[0][1].present:
+            raise InputError(
+                f'"{spec.paths[0]}" has other bands than "{pairs[0][0].paths[0]}"',
+                "the dates of a series must have the same ones",
+                "leave dates out, or name the bands to use with ::bands=",
+            )
 
 
 def _in_time(pairs: list[tuple[InputSpec, ResolvedInput]]) -> list[tuple[InputSpec, ResolvedInput]]:
@@ -207,6 +245,16 @@ def _operation(step: Step) -> Operation:
         case "db":
             return Decibel(step.floor)
     raise PackageError(f'the step "{step.op}" is not known')
+
+
+def _of_bands(step: Step, there: Sequence[bool]) -> Step:
+    """The step for the bands that are there."""
+    chosen = {
+        name: tuple(value for value, used in zip(values, there, strict=True) if used)
+        for name, values in parameters(step).items()
+        if len(values) > 1
+    }
+    return replace(step, **chosen)
 
 
 def _pairs(first: Sequence[float], second: Sequence[float]) -> list[tuple[float, float]]:

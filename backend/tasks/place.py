@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from backend.geo.reader import MaskReader
 from backend.geo.source import Layer, describe, fingerprint, source_from_layers
 from backend.geo.stac import footprint_wgs84
 from backend.geo.warp import footprint
-from backend.protocol.errors import GridError, ParameterError
+from backend.protocol.errors import GridError, PackageError, ParameterError
 from backend.protocol.jobs import AreaSpec, GridSpec, MaskSpec
 from backend.scene.strips import Filter
 from backend.tasks.digest import file_digest
@@ -41,7 +42,7 @@ class Place:
     """Where a job works.
 
     Attributes:
-        scene: grid on which the model sees the scene.
+        scene: grid of the model's results.
         area: wanted part of it.
         result: grid of the result; None when it is `scene` cut to `area`.
         note: what the user should know about it, "" for nothing.
@@ -55,31 +56,40 @@ class Place:
     limits: tuple[Area, ...] = ()
 
 
-def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec) -> Place:
+def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec, window: int = 0) -> Place:
     """Grid, area and result grid of a job.
+
+    Args:
+        inputs: the main one first; its grid, or the one chosen for it, has `slot.size` pixels where the results have
+            `window`, so that embeddings lie on a coarser grid than what they describe.
+        grid: what the user chose.
+        area: what the user chose.
+        window: pixels of the results along a window's side; 0: as many as the main input has.
 
     Raises:
         GridError, SourceError, ParameterError: where inputs, area and grid do not fit together.
     """
     main = inputs[0]
     wanted = _wanted_grid(main, grid)
-    scene, note = _scene_grid(main, wanted, grid)
+    seen, note = _scene_grid(inputs, wanted, grid)
+    scene = seen.zoomed(Fraction(window or main.slot.size, main.slot.size))
     areas = _areas(area, scene)
-    window = _overlap(scene, inputs)
+    inside = _overlap(scene, inputs)
     for limit in areas:
-        window = window.intersect(limit.window)
-    if window.empty:
+        inside = inside.intersect(limit.window)
+    if inside.empty:
         raise GridError(
             "there is nothing to compute",
             "the area of interest and the rasters do not overlap",
             "choose an area inside the rasters",
         )
-    _check_emptiness(main, scene.crop(window))
-    footprint_wgs84(scene.crop(window))  # what has no outline on the Earth is refused now, not after the run
+    _check_emptiness(main, scene.crop(inside))
+    footprint_wgs84(scene.crop(inside))  # what has no outline on the Earth is refused now, not after the run
     result = None
-    if scene.crs != wanted.crs or scene.pixel_size != wanted.pixel_size:
-        result = wanted.crop(wanted.window_of_bounds(scene.crop(window).bounds, scene.crs))
-    return Place(scene, window, result, note, areas)
+    chosen = grid.crs is not None or grid.resolution is not None
+    if (seen.crs != wanted.crs or seen.pixel_size != wanted.pixel_size) and (scene == seen or chosen):
+        result = wanted.crop(wanted.window_of_bounds(scene.crop(inside).bounds, scene.crs))
+    return Place(scene, inside, result, note, areas)
 
 
 def _wanted_grid(main: SlotInput, spec: GridSpec) -> Grid:
@@ -127,9 +137,27 @@ def _reference_grid(path: str, base: Grid) -> Grid:
     return reference.crop(covered)
 
 
-def _scene_grid(main: SlotInput, wanted: Grid, spec: GridSpec) -> tuple[Grid, str]:
+def _pixel_range(inputs: Sequence[SlotInput]) -> tuple[float, float]:
+    """Pixel sizes in metres of the main input at which every input has pixels that the model knows.
+
+    Raises:
+        PackageError: there are none.
+    """
+    main = inputs[0].slot
+    scaled = [[size * item.slot.size / main.size for size in item.slot.gsd_m] for item in inputs]
+    low, high = max(low for low, _ in scaled), min(high for _, high in scaled)
+    if low > high:
+        raise PackageError(
+            "these inputs do not go together in this model",
+            "there is no pixel size at which it knows all of them",
+            "leave one out, or choose another model",
+        )
+    return low, high
+
+
+def _scene_grid(inputs: Sequence[SlotInput], wanted: Grid, spec: GridSpec) -> tuple[Grid, str]:
     """The grid on which the model works: the wanted one if the model knows such pixels, else the input's own."""
-    low, high = main.slot.gsd_m
+    main, (low, high) = inputs[0], _pixel_range(inputs)
     if _in_range(wanted, low, high):
         return wanted, ""
     if spec.reference == "model":

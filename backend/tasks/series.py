@@ -19,4 +19,6 @@ def date_feeds(inputs: Sequence[SlotInput]) -> Callable[[int], dict[str, np.ndar
             rows[item.slot.days_input] = np.asarray(days, np.float32)
         if item.slot.valid_input is not None:
             rows[item.slot.valid_input] = np.ones(len(item.resolved), np.float32)
+        if item.slot.bands_input is not None:
+            rows[item.slot.bands_input] = np.asarray(item.present, np.float32)
     return lambda batch: {name: np.tile(row, (batch, 1)) for name, row in rows.items()}
