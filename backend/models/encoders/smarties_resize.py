@@ -1,8 +1,8 @@
 """Resizing normalised images: exactly as SMARTIES was evaluated, or fast (section 3).
 
 The exact kinds are scikit-image's `resize(order=…, anti_aliasing=True)`: mirrored borders, a Gaussian before
-shrinking, a spline, and the result clipped to the input's range of values. All but the clipping is linear and separable,
-so an axis is one matrix, made once in float64.
+shrinking, a spline, and the result clipped to the range of values of the whole image. All but the clipping is linear
+and separable, so an axis is one matrix, made once in float64.
 """
 
 from __future__ import annotations
