@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 from rasterio.crs import CRS
-from rasterio.warp import transform
 
 from backend.geo.grid import WGS84
+from backend.geo.warp import transform_points
 from backend.protocol.errors import GridError
 
 # WGS 84 (EPSG:7030): semi-major axis in metres, inverse flattening.
@@ -95,8 +95,7 @@ def _to_wgs84(coordinates: np.ndarray, crs: CRS) -> tuple[np.ndarray, np.ndarray
     """Longitudes and latitudes in degrees of points (N, 2)."""
     if crs == WGS84:
         return coordinates[:, 0], coordinates[:, 1]
-    xs, ys = transform(crs, WGS84, coordinates[:, 0], coordinates[:, 1])
-    longitude, latitude = np.asarray(xs), np.asarray(ys)
+    longitude, latitude = transform_points(crs, WGS84, coordinates[:, 0], coordinates[:, 1])
     if not (np.isfinite(longitude).all() and np.isfinite(latitude).all()):
         raise GridError("the area of a polygon cannot be computed", "it lies outside the CRS's domain of use")
     return longitude, latitude
