@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -15,10 +15,12 @@ from backend.protocol.jobs import (
     MODALITIES,
     AreaSpec,
     ComputeSpec,
+    EmbedJob,
     GridSpec,
     InputSpec,
     InstallJob,
     MaskSpec,
+    SceneJob,
     SegmentJob,
 )
 
@@ -57,7 +59,7 @@ def parse(arguments: Sequence[str]) -> Arguments:
         return _models(found)
     if found.command == "inspect":
         return Arguments("inspect", tuple(parse_input("raster", text) for text in found.raster))
-    return Arguments(found.command, segment_job(found))
+    return Arguments(found.command, scene_job(found))
 
 
 def _with_numbers_joined(arguments: Sequence[str]) -> list[str]:
@@ -81,10 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument("--json", action="store_true", help="one JSON object on stdout")
     _add_models(commands.add_parser("models", help="list, describe, verify, install or remove model packages"))
-    _add_scene(commands.add_parser("segment", help="class map of a scene"))
+    for task, (title, _, _) in TASKS.items():
+        _add_scene(commands.add_parser(task, help=title), task)
     plan = commands.add_parser("plan", help="tiles, memory and time of a task; nothing is written")
     tasks = plan.add_subparsers(dest="task", required=True, metavar="TASK")
-    _add_scene(tasks.add_parser("segment", help="plan a class map"))
+    for task, (title, _, _) in TASKS.items():
+        _add_scene(tasks.add_parser(task, help=f"plan: {title}"), task)
     commands.add_parser("serve", help="the backend for QGIS: JSON lines over stdin and stdout")
     return parser
 
@@ -104,7 +108,8 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
-def _add_scene(parser: argparse.ArgumentParser) -> None:
+def _add_scene(parser: argparse.ArgumentParser, task: str) -> None:
+    parser.set_defaults(task=task)
     inputs = parser.add_argument_group(
         "inputs",
         "PATH may be followed by ::sensor=NAME;date=YYYY-MM-DD;bands=B4/B3/B2;unit=db;offset=-1000;scale=0.0001;"
@@ -122,16 +127,7 @@ def _add_scene(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", default=[], metavar="NAME", help="package; repeat for heads of one encoder"
     )
     outputs = parser.add_argument_group("outputs")
-    outputs.add_argument("--output", required=True, metavar="OUT.tif", help="class raster")
-    outputs.add_argument("--confidence", metavar="CONF.tif", help="probability of the class that was chosen")
-    outputs.add_argument("--probabilities", metavar="PROB.tif", help="probability of every class")
-    outputs.add_argument("--polygons", metavar="OUT.gpkg", help="class polygons")
-    outputs.add_argument(
-        "--min-area", type=float, default=0.0, metavar="M2", help="minimum mapping unit in square metres"
-    )
-    outputs.add_argument(
-        "--simplify", type=float, default=0.0, metavar="PX", help="simplify polygon outlines, in pixels"
-    )
+    TASKS[task][1](outputs)
     exists = outputs.add_mutually_exclusive_group()
     exists.add_argument("--resume", action="store_true", help="continue an unfinished run")
     exists.add_argument("--overwrite", action="store_true", help="start again")
@@ -156,6 +152,24 @@ def _add_scene(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
 
 
+def _add_map_outputs(outputs: argparse._ArgumentGroup) -> None:
+    outputs.add_argument("--output", required=True, metavar="OUT.tif", help="class raster")
+    outputs.add_argument("--confidence", metavar="CONF.tif", help="probability of the class that was chosen")
+    outputs.add_argument("--probabilities", metavar="PROB.tif", help="probability of every class")
+    outputs.add_argument("--polygons", metavar="OUT.gpkg", help="class polygons")
+    outputs.add_argument(
+        "--min-area", type=float, default=0.0, metavar="M2", help="minimum mapping unit in square metres"
+    )
+    outputs.add_argument(
+        "--simplify", type=float, default=0.0, metavar="PX", help="simplify polygon outlines, in pixels"
+    )
+
+
+def _add_embedding_outputs(outputs: argparse._ArgumentGroup) -> None:
+    outputs.add_argument("--output", required=True, metavar="EMB.tif", help="one band per number of the embedding")
+    outputs.add_argument("--feature", metavar="NAME", help="map of the encoder; default: the one that joins all inputs")
+
+
 def _models(found: argparse.Namespace) -> Arguments:
     command = f"models {found.action}"
     if found.action == "list":
@@ -163,8 +177,8 @@ def _models(found: argparse.Namespace) -> Arguments:
     return Arguments(command, InstallJob(found.name) if found.action == "install" else found.name)
 
 
-def segment_job(found: argparse.Namespace) -> SegmentJob:
-    """The job behind the options of `segment` and `plan segment`."""
+def scene_job(found: argparse.Namespace) -> SceneJob:
+    """The job behind the options of `segment`, `embed` and their plans."""
     inputs = tuple(parse_input(modality, text) for modality in MODALITIES for text in getattr(found, modality))
     extent = None if found.extent is None else parse_extent(found.extent)
     _check_companions(found)
@@ -172,22 +186,47 @@ def segment_job(found: argparse.Namespace) -> SegmentJob:
     if found.mask is not None:
         values = _integers(found.mask_values) if found.mask_values is not None else ()
         mask = MaskSpec(found.mask, values)
+    common: dict[str, Any] = {
+        "inputs": inputs,
+        "models": tuple(found.model),
+        "output": found.output,
+        "area": AreaSpec(found.aoi, extent, found.extent_crs),
+        "mask": mask,
+        "grid": GridSpec(found.grid, found.crs, found.resolution),
+        "compute": ComputeSpec(found.device, found.precision, found.runtime, parse_size(found.memory), found.batch),
+        "overlap": found.overlap,
+        "if_exists": "resume" if found.resume else "overwrite" if found.overwrite else "refuse",
+    }
+    return TASKS[found.task][2](found, common)
+
+
+def _segment_job(found: argparse.Namespace, common: dict[str, Any]) -> SegmentJob:
     return SegmentJob(
-        inputs=inputs,
-        models=tuple(found.model),
-        output=found.output,
+        **common,
         confidence=found.confidence,
         probabilities=found.probabilities,
         polygons=found.polygons,
-        area=AreaSpec(found.aoi, extent, found.extent_crs),
-        mask=mask,
-        grid=GridSpec(found.grid, found.crs, found.resolution),
-        compute=ComputeSpec(found.device, found.precision, found.runtime, parse_size(found.memory), found.batch),
         min_area=found.min_area,
         simplify=found.simplify,
-        overlap=found.overlap,
-        if_exists="resume" if found.resume else "overwrite" if found.overwrite else "refuse",
     )
+
+
+def _embed_job(found: argparse.Namespace, common: dict[str, Any]) -> EmbedJob:
+    return EmbedJob(**common, feature=found.feature)
+
+
+# Title, the options of its results, and the job made of them, for each task over a scene.
+TASKS: dict[
+    str,
+    tuple[
+        str,
+        Callable[[argparse._ArgumentGroup], None],
+        Callable[[argparse.Namespace, dict[str, Any]], SceneJob],
+    ],
+] = {
+    "segment": ("class map of a scene", _add_map_outputs, _segment_job),
+    "embed": ("what an encoder sees, as a raster of numbers", _add_embedding_outputs, _embed_job),
+}
 
 
 def _check_companions(found: argparse.Namespace) -> None:
@@ -195,7 +234,7 @@ def _check_companions(found: argparse.Namespace) -> None:
     for option, value, companion, present in (
         ("--mask-values", found.mask_values, "--mask", found.mask is not None),
         ("--extent-crs", found.extent_crs, "--extent", found.extent is not None),
-        ("--simplify", found.simplify, "--polygons", found.polygons is not None),
+        ("--simplify", getattr(found, "simplify", None), "--polygons", getattr(found, "polygons", None) is not None),
     ):
         if value not in (None, 0.0) and not present:
             raise ParameterError(f"{option} needs {companion}", "", f"add {companion} or leave {option} out")

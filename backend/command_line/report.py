@@ -9,7 +9,7 @@ from typing import Any
 def lines(command: str, result: Any) -> Iterator[str]:
     """What a command prints on stdout when no JSON was asked for."""
     match command:
-        case "segment":
+        case "segment" | "embed":
             yield from _segment(result)
         case "plan":
             yield from _plan(result)

@@ -14,7 +14,7 @@ from backend.command_line.arguments import Arguments, parse
 from backend.command_line.report import lines
 from backend.command_line.screen import Screen
 from backend.protocol.errors import Cancelled, EarthPrismError, InternalError, PackageError
-from backend.protocol.jobs import InstallJob, RemoveJob, SegmentJob
+from backend.protocol.jobs import EmbedJob, InstallJob, RemoveJob, SegmentJob
 from backend.tasks.context import Context
 from backend.tasks.log import open_log
 
@@ -61,6 +61,10 @@ def _perform(asked: Arguments, context: Context) -> Any:
         from backend.tasks import segment
 
         handler = segment.run
+    elif isinstance(request, EmbedJob) and asked.command == "embed":
+        from backend.tasks import embed
+
+        handler = embed.run
     elif isinstance(request, InstallJob):
         from backend.tasks import models
 
@@ -121,7 +125,7 @@ def _cancellable_context(command: str) -> Context:
         signal.signal(number, signal.SIG_DFL)
         context.cancel()
 
-    if command in ("segment", "models install"):
+    if command in ("segment", "embed", "models install"):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
     return context

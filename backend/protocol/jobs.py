@@ -140,6 +140,33 @@ class SegmentJob:
 
 
 @dataclass(frozen=True)
+class EmbedJob:
+    """Dense embedding of a scene.
+
+    Attributes:
+        inputs: the rasters.
+        models: the encoder package.
+        output: final raster (COG), one float32 band per number of the embedding.
+        feature: name of the encoder's feature; None takes the one that joins all inputs.
+        overlap: share of a window that its neighbour covers too; None takes the package's.
+        if_exists: "refuse", "resume" or "overwrite".
+    """
+
+    kind: ClassVar[str] = "embed"
+
+    inputs: tuple[InputSpec, ...]
+    models: tuple[str, ...]
+    output: str
+    feature: Optional[str] = None
+    area: AreaSpec = field(default_factory=AreaSpec)
+    mask: Optional[MaskSpec] = None
+    grid: GridSpec = field(default_factory=GridSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    overlap: Optional[float] = None
+    if_exists: str = "refuse"
+
+
+@dataclass(frozen=True)
 class InstallJob:
     """Take a model package into the user's folder.
 
@@ -162,5 +189,5 @@ class RemoveJob:
 
 
 # Jobs over a scene: they can be planned, and they hold a device while they run.
-SceneJob = Union[SegmentJob]
+SceneJob = Union[SegmentJob, EmbedJob]
 Job = Union[SceneJob, InstallJob, RemoveJob]

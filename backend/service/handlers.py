@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backend.protocol.jobs import InstallJob, RemoveJob, SegmentJob
+from backend.protocol.jobs import EmbedJob, InstallJob, RemoveJob, SegmentJob
 from backend.protocol.messages import DescribeModel, Inspect, ListModels, Plan, VerifyModel
 from backend.tasks.context import Context
 
@@ -16,6 +16,12 @@ def _segment(job: SegmentJob, context: Context) -> Answer:
     from backend.tasks import segment
 
     return segment.run(job, context)
+
+
+def _embed(job: EmbedJob, context: Context) -> Answer:
+    from backend.tasks import embed
+
+    return embed.run(job, context)
 
 
 def _install(job: InstallJob, context: Context) -> Answer:
@@ -63,6 +69,7 @@ def _verify_model(query: VerifyModel) -> Answer:
 # One line per kind of job and query.
 JOBS: dict[type, Callable[[Any, Context], Answer]] = {
     SegmentJob: _segment,
+    EmbedJob: _embed,
     InstallJob: _install,
     RemoveJob: _remove,
 }

@@ -15,6 +15,7 @@ from backend.geo.grid import Grid, Window
 from backend.geo.sieve import pixels_of_area, sieve
 from backend.geo.vector import Polygoniser
 from backend.protocol.errors import OutputError
+from backend.protocol.jobs import SegmentJob
 from backend.scene.chunks import ChunkStore
 from backend.scene.run import RunFolder
 from backend.tasks.context import Context
@@ -36,7 +37,7 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
         Cancelled, OutputError: nothing incomplete carries a final name; the chunks are kept.
     """
     found: dict[str, Any] = {"classes": [], "confidence": [], "probabilities": [], "polygons": [], "polygon_count": []}
-    for head in setup.heads:
+    for head in class_maps(setup):
         for layer, target in sorted(head.targets.items()):
             if layer != head.output.classes:
                 _translate(store.vrt(layer), target, head, layer, setup, context, "bilinear")
@@ -53,8 +54,19 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
     return found
 
 
-def is_empty(head: HeadFiles) -> bool:
-    """Whether a finished class raster holds nodata only; reads as far as its first class."""
+def class_maps(setup: Setup) -> tuple[HeadFiles, ...]:
+    """The class maps that a segmentation writes."""
+    return tuple(head for head in setup.heads if isinstance(head, HeadFiles))
+
+
+def _job(setup: Setup) -> SegmentJob:
+    assert isinstance(setup.job, SegmentJob)
+    return setup.job
+
+
+def is_empty(setup: Setup) -> bool:
+    """Whether the first class raster holds nodata only; reads as far as its first class."""
+    head = class_maps(setup)[0]
     with rasterio.open(head.targets[head.output.classes]) as dataset:
         return all(
             (dataset.read(1, window=window) == head.output.rule.nodata).all() for _, window in dataset.block_windows(1)
@@ -80,14 +92,15 @@ def _translate(
 def _sieved(head: HeadFiles, folder: RunFolder, store: ChunkStore, setup: Setup, context: Context) -> Path:
     """The class raster with regions below the minimum mapping unit merged into their neighbours."""
     source = store.vrt(head.output.classes)
-    if not setup.job.min_area:
+    job = _job(setup)
+    if not job.min_area:
         return source
     target = folder.path / f"{head.output.classes.replace('/', '-')}-sieved.tif"
     sieve(
         source,
         target,
         head.profiles[head.output.classes],
-        pixels_of_area(setup.job.min_area, setup.plan.output_grid),
+        pixels_of_area(job.min_area, setup.plan.output_grid),
         lambda share: context.progress("merging small areas", round(share * 100), 100),
         context.cancelled,
     )
@@ -99,7 +112,8 @@ def _polygons(raster: Path, head: HeadFiles, setup: Setup, context: Context) -> 
     assert head.polygons is not None
     grid = setup.place.result or setup.plan.output_grid
     nodata = head.output.rule.nodata
-    polygoniser = Polygoniser(head.polygons, grid, head.legend, nodata, setup.job.min_area, setup.job.simplify)
+    job = _job(setup)
+    polygoniser = Polygoniser(head.polygons, grid, head.legend, nodata, job.min_area, job.simplify)
     try:
         blocks = list(_blocks(grid))
         with rasterio.open(raster) as dataset:

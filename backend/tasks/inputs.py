@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -249,7 +250,7 @@ def _operation(step: Step) -> Operation:
 
 def _of_bands(step: Step, there: Sequence[bool]) -> Step:
     """The step for the bands that are there."""
-    chosen = {
+    chosen: dict[str, Any] = {
         name: tuple(value for value, used in zip(values, there, strict=True) if used)
         for name, values in parameters(step).items()
         if len(values) > 1

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from backend import __version__
 from backend.geo.writer import Legend, LegendClass, RasterProfile
-from backend.manifest.package import ClassInfo, Output, Package
+from backend.manifest.package import ClassInfo, Feature, Output, Package
 from backend.protocol.errors import OutputError, PackageError, ParameterError, ResumeError
-from backend.protocol.jobs import SegmentJob
+from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
 from backend.scene.decide import NODATA, PROBABILITY_LEVELS, ClassRule
-from backend.scene.finish import HeadOutput
+from backend.scene.finish import FeatureOutput, HeadOutput
 from backend.scene.run import run_file
 
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -45,6 +48,39 @@ class HeadFiles:
     def legend(self) -> Legend:
         """Class values, names and colours."""
         return legend_of(self.classes)
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """The result of an embedding.
+
+    Attributes:
+        package: the encoder.
+        output: what the engine writes.
+        profiles: kind of raster by layer name.
+        targets: final name by layer name.
+        polygons: None; an embedding has none.
+    """
+
+    package: Package
+    output: FeatureOutput
+    profiles: dict[str, RasterProfile]
+    targets: dict[str, Path]
+    polygons: None = None
+
+
+ResultFiles = HeadFiles | FeatureFiles
+
+
+def feature_files(job: EmbedJob, package: Package, feature: Feature) -> tuple[FeatureFiles]:
+    """Everything that an embedding writes."""
+    names = tuple(f"{feature.name} {number + 1}" for number in range(feature.channels))
+    profile = RasterProfile(
+        "float32", feature.channels, math.nan, names, tags=_tags(package), overview_resampling="average"
+    )
+    output = FeatureOutput("embedding", feature.channels)
+    target = Path(job.output).absolute()
+    return (FeatureFiles(package, output, {"embedding": profile}, {"embedding": target}),)
 
 
 def legend_of(classes: Sequence[ClassInfo]) -> Legend:
@@ -134,21 +170,27 @@ def _tags(package: Package) -> dict[str, str]:
     }
 
 
-def check_outputs(job: SegmentJob) -> None:
-    """Refuse file names that cannot be used, before anything is computed.
-
-    Raises:
-        ParameterError, OutputError, ResumeError: a name that is wrong, taken, or lies where nothing can be written.
-    """
-    named = [
+def _named_outputs(job: SceneJob) -> list[tuple[str, str | None, tuple[str, ...]]]:
+    """Option, file name and allowed suffixes of everything that a job writes."""
+    if isinstance(job, EmbedJob):
+        return [("--output", job.output, RASTER_SUFFIXES)]
+    return [
         ("--output", job.output, RASTER_SUFFIXES),
         ("--confidence", job.confidence, RASTER_SUFFIXES),
         ("--probabilities", job.probabilities, RASTER_SUFFIXES),
         ("--polygons", job.polygons, (".gpkg",)),
     ]
+
+
+def check_outputs(job: SceneJob) -> None:
+    """Refuse file names that cannot be used, before anything is computed.
+
+    Raises:
+        ParameterError, OutputError, ResumeError: a name that is wrong, taken, or lies where nothing can be written.
+    """
     seen: dict[Path, str] = {}
     inputs = {Path(read).resolve() for read in _files_read(job)}
-    for option, name, suffixes in named:
+    for option, name, suffixes in _named_outputs(job):
         if name is None:
             continue
         path = Path(name).resolve()
@@ -183,9 +225,11 @@ def item_file(output: Path) -> Path:
     return output.with_name(f"{output.stem}.stac.json")
 
 
-def result_files(heads: Sequence[HeadFiles], output: Path) -> dict[str, list[Path]]:
+def result_files(heads: Sequence[ResultFiles], output: Path) -> dict[str, list[Path]]:
     """Every file that a job leaves, by kind."""
-    found: dict[str, list[Path]] = {"classes": [], "confidence": [], "probabilities": [], "polygons": []}
+    maps = any(isinstance(head, HeadFiles) for head in heads)
+    kinds = ("classes", "confidence", "probabilities", "polygons") if maps else ("embedding",)
+    found: dict[str, list[Path]] = {kind: [] for kind in kinds}
     for head in heads:
         for layer, path in head.targets.items():
             found[layer.rpartition("/")[2]].append(path)
@@ -224,7 +268,7 @@ def check_missing(paths: Iterable[Path]) -> None:
         )
 
 
-def _files_read(job: SegmentJob) -> Iterator[str]:
+def _files_read(job: SceneJob) -> Iterator[str]:
     """Names of the files and folders that a job reads."""
     for spec in job.inputs:
         yield from spec.paths
@@ -238,7 +282,7 @@ def _files_read(job: SegmentJob) -> Iterator[str]:
 
 def space_warning(folder: Path, pixels: int, profiles: Sequence[RasterProfile]) -> str:
     """A warning when the disk may be too small for the result and its parts; "" otherwise."""
-    needed = 2 * pixels * sum(profile.count for profile in profiles)
+    needed = 2 * pixels * sum(profile.count * np.dtype(profile.dtype).itemsize for profile in profiles)
     free = shutil.disk_usage(folder).free
     if needed <= free:
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.geo.env import gdal_environment
 from backend.protocol.errors import ResumeError
-from backend.protocol.jobs import SegmentJob
+from backend.protocol.jobs import SceneJob
 from backend.runtime.model import measure
 from backend.scene.pipeline import windows_touched
 from backend.scene.run import parts_folder
@@ -20,7 +20,7 @@ from backend.tasks.setup import Setup, set_up
 OVERHEAD = 1.15
 
 
-def plan(job: SegmentJob) -> dict[str, Any]:
+def plan(job: SceneJob) -> dict[str, Any]:
     """Estimate a job from a short measured warm-up of its model.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 from backend.geo.stac import COG, GEOPACKAGE, JSON, Asset, ModelLink, Origin, stac_item
 from backend.protocol.errors import OutputError
 from backend.scene.run import RunFolder, run_file, write_json
-from backend.tasks.outputs import HeadFiles, item_file
+from backend.tasks.outputs import HeadFiles, ResultFiles, item_file
 from backend.tasks.setup import Setup
 
 
@@ -37,10 +37,12 @@ def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any])
         "outputs": {
             kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"
         },
-        "classes": [
-            [{"value": c.value, "name": c.name, "color": c.color} for c in head.classes] for head in setup.heads
-        ],
     }
+    legends = [head.classes for head in setup.heads if isinstance(head, HeadFiles)]
+    if legends:
+        description["classes"] = [
+            [{"value": c.value, "name": c.name, "color": c.color} for c in classes] for classes in legends
+        ]
     try:
         write_json(described, description)
         write_json(item, _item(setup, folder, described, made))
@@ -67,13 +69,13 @@ def _item(setup: Setup, folder: RunFolder, described: Path, made: datetime) -> d
     )
 
 
-def _assets(head: HeadFiles) -> dict[str, Asset]:
-    """A head's files by key."""
+def _assets(head: ResultFiles) -> dict[str, Asset]:
+    """The files of one result by key."""
     found = {
         layer.replace("/", "-"): Asset(path.name, layer.rpartition("/")[2], COG, profile=head.profiles[layer])
         for layer, path in head.targets.items()
     }
-    if head.polygons is not None:
+    if isinstance(head, HeadFiles) and head.polygons is not None:
         key = head.output.classes.replace("classes", "polygons").replace("/", "-")
         found[key] = Asset(head.polygons.name, "class polygons", GEOPACKAGE, legend=head.legend)
     return found

@@ -1,8 +1,9 @@
-"""Everything that is known of a segmentation before the first pixel is computed; nothing is written here."""
+"""Everything that is known of a job over a scene before the first pixel is computed; nothing is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,17 +15,18 @@ import rasterio
 
 from backend import __version__
 from backend.manifest.load import load
-from backend.manifest.package import Package
+from backend.manifest.package import Package, Tiling
 from backend.protocol.errors import PackageError, ParameterError
-from backend.protocol.jobs import SegmentJob
+from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
 from backend.runtime.assembly import Assembly, assemble
 from backend.runtime.choice import Choice
-from backend.runtime.model import Model, open_model
+from backend.runtime.model import Model, Wish, open_model
 from backend.scene.memory import MemoryModel
 from backend.scene.plan import SWATH_WIDTH, Plan, make_plan
 from backend.scene.run import finished_description, stored_description
+from backend.scene.strips import Feed
 from backend.tasks.inputs import SlotInput, match_inputs
-from backend.tasks.outputs import HeadFiles, check_outputs, head_files, space_warning
+from backend.tasks.outputs import ResultFiles, check_outputs, feature_files, head_files, space_warning
 from backend.tasks.place import Place, describe_place, find_place
 
 LEAST_MEMORY = 500_000_000
@@ -41,17 +43,19 @@ class Setup:
         inputs: the model's inputs.
         place: where it works.
         plan: the cut of the scene.
+        feeds: what the pipeline reads.
         heads: what is written.
         memory: what decides the run's memory.
     """
 
-    job: SegmentJob
+    job: SceneJob
     output: Path
     model: Model
     inputs: tuple[SlotInput, ...]
     place: Place
     plan: Plan
-    heads: tuple[HeadFiles, ...]
+    feeds: tuple[Feed, ...]
+    heads: tuple[ResultFiles, ...]
     memory: MemoryModel
 
     @property
@@ -90,13 +94,13 @@ class Setup:
             "place": describe_place(self.place, job.area, job.mask),
             "tiling": {"window": self.plan.window, "stride": _stride(self.plan), "swath": swath},
             "compute": self.model.choice.to_dict(),
-            "options": {"min_area_m2": job.min_area, "simplify_px": job.simplify, "polygons": job.polygons is not None},
+            "options": _options(job),
             "layers": sorted(layer for head in self.heads for layer in head.profiles),
         }
 
 
 @contextmanager
-def set_up(job: SegmentJob) -> Iterator[Setup]:
+def set_up(job: SceneJob) -> Iterator[Setup]:
     """Check a job, find its inputs, grid and area, open its model; the model is closed when the block is left.
 
     The model comes last: opening it may take seconds, after which nobody wants to read that a file name is wrong.
@@ -108,30 +112,94 @@ def set_up(job: SegmentJob) -> Iterator[Setup]:
     check_outputs(job)
     output = Path(job.output).absolute()
     assembly = assemble(tuple(load(name) for name in job.models))
-    _check_classes(assembly)
-    heads = head_files(job, assembly.producers, assembly.outputs)
+    work = _embedding(job, assembly) if isinstance(job, EmbedJob) else _segmentation(job, assembly)
     inputs = match_inputs(job.inputs, assembly.producers, assembly.inputs)
-    place = find_place(inputs, job.grid, job.area)
-    with open_model(assembly.packages, job.compute, _earlier_choice(job, output)) as model:
-        memory = _memory(model, inputs, heads)
+    window = work.tiling.window
+    place = find_place(inputs, job.grid, job.area, window)
+    base = assembly.base
+    cells = base.feature(base.joins[0]).size if base.staged else 0
+    feeds = tuple(item.feed(window, cells) for item in inputs)
+    wish = Wish(frozenset(item.slot.name for item in inputs), work.features)
+    with open_model(assembly.packages, job.compute, _earlier_choice(job, output), wish) as model:
+        memory = _memory(model, inputs, feeds, work)
+        multiple = math.lcm(*(feed.multiple for feed in feeds))
         plan = make_plan(
             place.scene,
             place.area,
-            model.tiling.window,
-            _wanted_stride(job, model),
-            memory.swath_width(job.compute.memory, SWATH_WIDTH),
+            window,
+            _wanted_stride(job, work.tiling, multiple),
+            memory.swath_width(job.compute.memory, max(window, SWATH_WIDTH // _finest(feeds))),
+            multiple=multiple,
         )
-        yield Setup(job, output, model, inputs, place, plan, heads, memory)
+        yield Setup(job, output, model, inputs, place, plan, feeds, work.results, memory)
 
 
-def _check_numbers(job: SegmentJob) -> None:
+@dataclass(frozen=True)
+class _Work:
+    """What a job asks of its packages.
+
+    Attributes:
+        results: what is written.
+        tiling: how the scene is cut, in pixels of the result.
+        features: features of the encoder that are results.
+    """
+
+    results: tuple[ResultFiles, ...]
+    tiling: Tiling
+    features: tuple[str, ...] = ()
+
+
+def _segmentation(job: SegmentJob, assembly: Assembly) -> _Work:
+    _check_classes(assembly)
+    return _Work(head_files(job, assembly.producers, assembly.outputs), assembly.tiling)
+
+
+def _embedding(job: EmbedJob, assembly: Assembly) -> _Work:
+    """The chosen feature on its own, coarser grid.
+
+    Raises:
+        PackageError, ParameterError: the package is no encoder, or has no such map.
+    """
+    base = assembly.base
+    if base.kind != "encoder" or assembly.heads:
+        name = (assembly.heads or (base,))[0].reference
+        raise PackageError(f"{name} is no encoder", "an embedding is what an encoder gives", "choose an encoder")
+    maps = [feature for feature in base.features if feature.size]
+    chosen = [feature for feature in maps if feature.name == job.feature] if job.feature else maps
+    joined = [feature for feature in chosen if not feature.slot]
+    if not chosen:
+        raise ParameterError(
+            f'{base.reference} has no map called "{job.feature}"' if job.feature else f"{base.reference} gives no map",
+            f"its maps are {', '.join(feature.name for feature in maps) or 'none'}",
+            "choose one of them with --feature" if maps else "choose another encoder",
+        )
+    feature = (joined or chosen)[0]
+    margin = round(base.tiling.margin * feature.size / base.tiling.window)
+    tiling = Tiling(feature.size, 1, min(margin, (feature.size - 1) // 2))
+    return _Work(feature_files(job, base, feature), tiling, (feature.name,))
+
+
+def _options(job: SceneJob) -> dict[str, Any]:
+    """What else decides the result."""
+    if isinstance(job, EmbedJob):
+        return {"feature": job.feature}
+    return {"min_area_m2": job.min_area, "simplify_px": job.simplify, "polygons": job.polygons is not None}
+
+
+def _finest(feeds: Sequence[Feed]) -> int:
+    """Most pixels of an input for one of the result: swaths are as wide as the finest input can bear."""
+    return max(1, *(math.ceil(feed.ratio) for feed in feeds))
+
+
+def _check_numbers(job: SceneJob) -> None:
     if not job.inputs:
         raise ParameterError("no raster was given", "", "add one, as in --ms scene.tif")
     if not job.models or not all(job.models):
         raise ParameterError(
             "no model was given", "", 'add one, as in --model water-baseline-s2; "earthprism models list" shows all'
         )
-    for name, value in (("minimum area", job.min_area), ("simplification", job.simplify)):
+    numbers = {} if isinstance(job, EmbedJob) else {"minimum area": job.min_area, "simplification": job.simplify}
+    for name, value in numbers.items():
         if not 0 <= value < float("inf"):
             raise ParameterError(f"a {name} of {value} makes no sense", "it must be 0 or more")
     if job.overlap is not None and not 0 <= job.overlap < 1:
@@ -153,7 +221,7 @@ def _check_classes(assembly: Assembly) -> None:
         raise PackageError(f"{name} gives no classes", "it is an encoder", "add a head of it with a second --model")
 
 
-def _earlier_choice(job: SegmentJob, output: Path) -> Choice | None:
+def _earlier_choice(job: SceneJob, output: Path) -> Choice | None:
     """How an earlier run computed, where the job leaves that open: "auto" is decided once."""
     if job.if_exists != "resume":
         return None
@@ -172,10 +240,10 @@ def _earlier_choice(job: SegmentJob, output: Path) -> Choice | None:
     return choice if same else None
 
 
-def _wanted_stride(job: SegmentJob, model: Model) -> int:
-    """Distance of windows: the package's or the user's overlap, as a multiple of the model's divisor."""
-    window, multiple = model.tiling.window, max(1, model.tiling.multiple)
-    stride = window - 2 * model.tiling.margin if job.overlap is None else round(window * (1 - job.overlap))
+def _wanted_stride(job: SceneJob, tiling: Tiling, least: int) -> int:
+    """Distance of windows: the package's or the user's overlap, as a multiple of the model's divisor and of `least`."""
+    window, multiple = tiling.window, math.lcm(max(1, tiling.multiple), least)
+    stride = window - 2 * tiling.margin if job.overlap is None else round(window * (1 - job.overlap))
     return max(multiple, stride // multiple * multiple)
 
 
@@ -185,11 +253,14 @@ def _stride(plan: Plan) -> int:
     return starts[1] - starts[0] if len(starts) > 1 else plan.window
 
 
-def _memory(model: Model, inputs: tuple[SlotInput, ...], heads: tuple[HeadFiles, ...]) -> MemoryModel:
-    bands = sum(len(item.slot.bands) * len(item.resolved) for item in inputs)
-    channels = sum(head.output.rule.channels for head in heads)
+def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], work: _Work) -> MemoryModel:
+    bands = sum(
+        math.ceil(len(item.slot.bands) * len(item.resolved) * feed.ratio**2)
+        for item, feed in zip(inputs, feeds, strict=True)
+    )
+    channels = sum(head.output.channels for head in work.results)
     stored = sum(file.stat().st_size for p in model.packages for file in p.root.iterdir() if file.is_file())
-    return MemoryModel(bands, channels, model.tiling.window, model.choice.batch, 2 * stored)
+    return MemoryModel(bands, channels, work.tiling.window, model.choice.batch, 2 * stored)
 
 
 def _version(package: str) -> str:

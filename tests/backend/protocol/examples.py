@@ -6,6 +6,7 @@ from backend.protocol import messages as m
 from backend.protocol.jobs import (
     AreaSpec,
     ComputeSpec,
+    EmbedJob,
     GridSpec,
     InputSpec,
     InstallJob,
@@ -61,6 +62,14 @@ REQUESTS = {
     "session-save": m.SaveSession("4", "my-orchards", "orchards.zip"),
     "session-close": m.CloseSession("4"),
     "segment": _SEGMENT,
+    "embed": EmbedJob(
+        (_OPTICAL,),
+        ("skysense-v2-tiny",),
+        "embedding.tif",
+        feature="fused",
+        compute=ComputeSpec(device="cpu"),
+        overlap=0.5,
+    ),
     "install": InstallJob("https://example.org/water.zip#sha256=" + "00" * 32),
     "remove": RemoveJob("my-orchards"),
 }
