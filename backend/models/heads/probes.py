@@ -152,7 +152,7 @@ class NearestNeighbours(nn.Module):
         nearest = _cosines(rows, self.samples).topk(min(self.neighbours, len(self.samples)), dim=1)
         # The softmax is exp(cosine / temperature) over the sum of these: the shares of the votes.
         weights = (nearest.values / self.temperature).softmax(dim=1)
-        voted = weights.new_zeros(len(rows), self.classes)
+        voted = weights.new_zeros(rows.shape[0], self.classes)
         return voted.scatter_add(1, self.labels[nearest.indices], weights)
 
 

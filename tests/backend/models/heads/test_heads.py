@@ -17,7 +17,14 @@ from backend.models.load import load_weights, save_weights
 from backend.protocol.errors import PackageError
 from tests.backend.models.heads.cases import CASES, FEATURE, IDS, Case, Flat
 
+# Made of other heads of this list, whose graphs take ten seconds and more to export.
+COMPOSED = {"upernet-auxiliary", "upernet-fused", "upernet-pyramid", "upernet-difference", "upernet-semantic-change"}
 every_case = pytest.mark.parametrize("case", CASES, ids=IDS)
+
+
+def marked(case: Case, name: str) -> Any:
+    slow = case.name in COMPOSED or "pools" in case.arguments or "ordered" in case.arguments
+    return pytest.param(case, id=name, marks=[pytest.mark.slow] if slow else [])
 
 
 def ready(case: Case) -> nn.Module:
@@ -56,15 +63,13 @@ def test_a_sample_does_not_depend_on_the_others(case: Case) -> None:
 
 @every_case
 def test_every_parameter_and_every_used_input_gets_a_gradient(case: Case) -> None:
-    head = case.head().train()
-    # Scores of the fine-tuning head are almost even at first, which is no gradient worth testing.
+    head = ready(case).train()
     inputs = [tensor.requires_grad_() for tensor in case.inputs(batch=3)]
     outputs = [output for output in case.run(head, inputs) if output.is_floating_point()]
     loss = torch.stack([(output * torch.randn_like(output)).sum() for output in outputs]).sum()
     loss.backward()
-    unused = [name for name, parameter in head.named_parameters() if parameter.grad is None]
-    assert not unused
-    assert all(parameter.grad.isfinite().all() for parameter in head.parameters() if parameter.grad is not None)
+    assert not [name for name, parameter in head.named_parameters() if parameter.grad is None]
+    assert not [name for name, parameter in head.named_parameters() if not parameter.grad.isfinite().all()]
     used = [tensor.grad is not None and bool(tensor.grad.abs().sum() > 0) for tensor in inputs]
     assert all(used) if case.name not in {"fcn", "linear-map"} else used[-1]
 
@@ -74,8 +79,10 @@ def test_weights_from_a_file_into_a_head_without_memory(case: Case, tmp_path: Pa
     head = ready(case)
     save_weights(head, tmp_path / "head.safetensors")
     loaded = load_weights(case.head(device="meta"), tmp_path / "head.safetensors").eval()
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in head.state_dict().items())
+    # Tensors of a file lie at other addresses, for which convolutions may sum in another order.
     for first, second in zip(case.run(head, case.inputs()), case.run(loaded, case.inputs()), strict=True):
-        assert torch.equal(first, second)
+        torch.testing.assert_close(first, second, atol=1e-6, rtol=1e-6)
 
 
 @every_case
@@ -90,9 +97,10 @@ def test_initial_values_follow_the_seed(case: Case) -> None:
 @every_case
 def test_mixed_precision_gives_float32_near_the_exact_result(case: Case) -> None:
     head = ready(case)
-    exact = case.run(head, case.inputs())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = case.run(head, case.inputs())
+    with torch.inference_mode():
+        exact = case.run(head, case.inputs())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = case.run(head, case.inputs())
     for first, second in zip(exact, mixed, strict=True):
         if first.dtype == torch.bool:
             continue
@@ -110,7 +118,7 @@ def test_training_step_in_mixed_precision(case: Case) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in head.parameters() if parameter.grad is not None)
 
 
-@every_case
+@pytest.mark.parametrize("case", [marked(*pair) for pair in zip(CASES, IDS, strict=True)])
 def test_graph_agrees_for_any_batch(case: Case, tmp_path: Path, record_property: Any) -> None:
     head = ready(case)
     session = exported(Flat(head, case), case, tmp_path / "head.onnx")
