@@ -58,12 +58,14 @@ def _perform(asked: Arguments, context: Context) -> Any:
     request = asked.request
     handler: Callable[[Any, Context], Any]
     if isinstance(request, SegmentJob) and asked.command == "segment":
-        from backend.tasks import segment
+        from backend.tasks import scene, segment
 
+        scene.check(request)  # a wrong job does not wait for a device to become free
         handler = segment.run
     elif isinstance(request, EmbedJob) and asked.command == "embed":
-        from backend.tasks import embed
+        from backend.tasks import embed, scene
 
+        scene.check(request)
         handler = embed.run
     elif isinstance(request, InstallJob):
         from backend.tasks import models

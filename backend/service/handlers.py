@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backend.protocol.jobs import EmbedJob, InstallJob, RemoveJob, SegmentJob
+from backend.protocol.jobs import EmbedJob, InstallJob, RemoveJob, SceneJob, SegmentJob
 from backend.protocol.messages import DescribeModel, Inspect, ListModels, Plan, VerifyModel
 from backend.tasks.context import Context
 
@@ -66,6 +66,14 @@ def _verify_model(query: VerifyModel) -> Answer:
     return models.verify(query.name, query.compute)
 
 
+def _check_scene(job: SceneJob) -> None:
+    from backend.tasks import scene
+
+    scene.check(job)
+
+
+# What can be said against a job before it waits for its turn; raises `InputError`.
+CHECKS: dict[type, Callable[[Any], None]] = {SegmentJob: _check_scene, EmbedJob: _check_scene}
 # One line per kind of job and query.
 JOBS: dict[type, Callable[[Any, Context], Answer]] = {
     SegmentJob: _segment,

@@ -43,7 +43,7 @@ class Lanes:
 
     Args:
         tell: sends an event about a job.
-        place: finds the device of a ticket's job and notes it there; gives the last event when that fails.
+        place: checks a ticket's job, finds its device and notes it there; gives the last event when that fails.
         perform: does a ticket's job and gives its last event.
     """
 
@@ -107,7 +107,7 @@ class Lanes:
             ]
 
     def _dispatch(self) -> None:
-        """Find each job's device, which may take a while, and pass the job on. Order is kept."""
+        """Check each job and find its device, which may take a while, and pass the job on. Order is kept."""
         while True:
             ticket = self._incoming.get()
             failure = self._place(ticket)

@@ -147,6 +147,9 @@ class Service:
     def _place(self, ticket: Ticket) -> LastEvent | None:
         def find() -> None:
             ticket.device = machine.device_of(ticket.job)
+            check = handlers.CHECKS.get(type(ticket.job))
+            if check is not None:
+                check(ticket.job)
 
         return self._outcome(find)
 

@@ -14,11 +14,14 @@ from backend.geo.env import gdal_environment
 from backend.geo.grid import Window
 from backend.protocol.errors import EarthPrismError
 from backend.protocol.jobs import SceneJob
+from backend.runtime.choice import candidates
 from backend.scene.chunks import ChunkStore
 from backend.scene.pipeline import SceneRun, run_scene, windows_to_do
 from backend.scene.run import RunFolder, check_same, finished_description, open_run, parts_folder
 from backend.scene.score import Scorer
+from backend.tasks import setup as setup_of
 from backend.tasks.context import Context
+from backend.tasks.heap import give_back
 from backend.tasks.outputs import check_free, check_missing, result_files
 from backend.tasks.place import open_filters
 from backend.tasks.series import date_feeds
@@ -32,6 +35,21 @@ VERBS = {"segment": "segmenting", "embed": "embedding"}
 
 # Makes the files of a result from its finished chunks; gives them by kind.
 Deliver = Callable[[Setup, RunFolder, ChunkStore, Context], dict[str, Any]]
+
+
+def check(job: SceneJob) -> None:
+    """Refuse a job that cannot be done, before anybody waits for a device; opens no model, writes nothing.
+
+    Raises:
+        InputError: what is wrong with it.
+    """
+    with gdal_environment():
+        checked = setup_of.check(job)
+        if job.if_exists == "refuse":
+            files = result_files(checked.work.results, checked.output)
+            check_free([*chain(*files.values()), parts_folder(checked.output)])
+        with open_filters(checked.place, job.mask):
+            candidates(checked.assembly, job.compute)
 
 
 def run(job: SceneJob, context: Context, deliver: Deliver, is_empty: Callable[[Setup], bool]) -> dict[str, Any]:
@@ -81,6 +99,7 @@ def execute(setup: Setup, context: Context, deliver: Deliver, is_empty: Callable
             )
             reporter = _Reporter(setup, store, context)
             run_scene(scene, store, reporter)
+            give_back()
             found = deliver(setup, folder, store, context)
     folder.remove()
     if is_empty(setup):

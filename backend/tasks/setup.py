@@ -99,43 +99,8 @@ class Setup:
         }
 
 
-@contextmanager
-def set_up(job: SceneJob) -> Iterator[Setup]:
-    """Check a job, find its inputs, grid and area, open its model; the model is closed when the block is left.
-
-    The model comes last: opening it may take seconds, after which nobody wants to read that a file name is wrong.
-
-    Raises:
-        InputError: whatever is wrong with the job; nothing was written.
-    """
-    _check_numbers(job)
-    check_outputs(job)
-    output = Path(job.output).absolute()
-    assembly = assemble(tuple(load(name) for name in job.models))
-    work = _embedding(job, assembly) if isinstance(job, EmbedJob) else _segmentation(job, assembly)
-    inputs = match_inputs(job.inputs, assembly.producers, assembly.inputs)
-    window = work.tiling.window
-    place = find_place(inputs, job.grid, job.area, window)
-    base = assembly.base
-    cells = base.feature(base.joins[0]).size if base.staged else 0
-    feeds = tuple(item.feed(window, cells) for item in inputs)
-    wish = Wish(frozenset(item.slot.name for item in inputs), work.features)
-    with open_model(assembly.packages, job.compute, _earlier_choice(job, output), wish) as model:
-        memory = _memory(model, inputs, feeds, work)
-        multiple = math.lcm(*(feed.multiple for feed in feeds))
-        plan = make_plan(
-            place.scene,
-            place.area,
-            window,
-            _wanted_stride(job, work.tiling, multiple),
-            memory.swath_width(job.compute.memory, max(window, SWATH_WIDTH // _finest(feeds))),
-            multiple=multiple,
-        )
-        yield Setup(job, output, model, inputs, place, plan, feeds, work.results, memory)
-
-
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What a job asks of its packages.
 
     Attributes:
@@ -149,12 +114,80 @@ class _Work:
     features: tuple[str, ...] = ()
 
 
-def _segmentation(job: SegmentJob, assembly: Assembly) -> _Work:
+@dataclass(frozen=True)
+class Checked:
+    """A job that is in order as far as that shows without its model.
+
+    Attributes:
+        job: what was asked for.
+        output: main result, absolute.
+        assembly: its packages.
+        work: what is asked of them.
+        inputs: the model's inputs.
+        place: where it works.
+        earlier: how an earlier run computed that it continues, None where that is open.
+    """
+
+    job: SceneJob
+    output: Path
+    assembly: Assembly
+    work: Work
+    inputs: tuple[SlotInput, ...]
+    place: Place
+    earlier: Choice | None
+
+
+def check(job: SceneJob) -> Checked:
+    """Check a job, find its inputs, grid and area; needs no device.
+
+    Raises:
+        InputError: whatever is wrong with the job; nothing was written.
+    """
+    _check_numbers(job)
+    check_outputs(job)
+    output = Path(job.output).absolute()
+    assembly = assemble(tuple(load(name) for name in job.models))
+    work = _embedding(job, assembly) if isinstance(job, EmbedJob) else _segmentation(job, assembly)
+    inputs = match_inputs(job.inputs, assembly.producers, assembly.inputs)
+    place = find_place(inputs, job.grid, job.area, work.tiling.window)
+    return Checked(job, output, assembly, work, inputs, place, _earlier_choice(job, output))
+
+
+@contextmanager
+def set_up(job: SceneJob) -> Iterator[Setup]:
+    """Check a job, then open its model; the model is closed when the block is left.
+
+    The model comes last: opening it may take seconds, after which nobody wants to read that a file name is wrong.
+
+    Raises:
+        InputError: whatever is wrong with the job; nothing was written.
+    """
+    checked = check(job)
+    assembly, work, inputs, place = checked.assembly, checked.work, checked.inputs, checked.place
+    window, base = work.tiling.window, assembly.base
+    cells = base.feature(base.joins[0]).size if base.staged else 0
+    feeds = tuple(item.feed(window, cells) for item in inputs)
+    wish = Wish(frozenset(item.slot.name for item in inputs), work.features)
+    with open_model(assembly.packages, job.compute, checked.earlier, wish) as model:
+        memory = _memory(model, inputs, feeds, work)
+        multiple = math.lcm(*(feed.multiple for feed in feeds))
+        plan = make_plan(
+            place.scene,
+            place.area,
+            window,
+            _wanted_stride(job, work.tiling, multiple),
+            memory.swath_width(job.compute.memory, max(window, SWATH_WIDTH // _finest(feeds))),
+            multiple=multiple,
+        )
+        yield Setup(job, checked.output, model, inputs, place, plan, feeds, work.results, memory)
+
+
+def _segmentation(job: SegmentJob, assembly: Assembly) -> Work:
     _check_classes(assembly)
-    return _Work(head_files(job, assembly.producers, assembly.outputs), assembly.tiling)
+    return Work(head_files(job, assembly.producers, assembly.outputs), assembly.tiling)
 
 
-def _embedding(job: EmbedJob, assembly: Assembly) -> _Work:
+def _embedding(job: EmbedJob, assembly: Assembly) -> Work:
     """The chosen feature on its own, coarser grid.
 
     Raises:
@@ -176,7 +209,7 @@ def _embedding(job: EmbedJob, assembly: Assembly) -> _Work:
     feature = (joined or chosen)[0]
     margin = round(base.tiling.margin * feature.size / base.tiling.window)
     tiling = Tiling(feature.size, 1, min(margin, (feature.size - 1) // 2))
-    return _Work(feature_files(job, base, feature), tiling, (feature.name,))
+    return Work(feature_files(job, base, feature), tiling, (feature.name,))
 
 
 def _options(job: SceneJob) -> dict[str, Any]:
@@ -253,7 +286,7 @@ def _stride(plan: Plan) -> int:
     return starts[1] - starts[0] if len(starts) > 1 else plan.window
 
 
-def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], work: _Work) -> MemoryModel:
+def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], work: Work) -> MemoryModel:
     bands = sum(
         math.ceil(len(item.slot.bands) * len(item.resolved) * feed.ratio**2)
         for item, feed in zip(inputs, feeds, strict=True)

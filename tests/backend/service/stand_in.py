@@ -85,4 +85,5 @@ def segment(job: SegmentJob, context: Context) -> object:
 
 
 handlers.JOBS[SegmentJob] = segment
+del handlers.CHECKS[SegmentJob]
 service.main()
