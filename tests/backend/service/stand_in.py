@@ -1,6 +1,7 @@
 """The real service with another segment job: it does what the job's first model says. Arguments: repository root.
 
-The service loop, the wire, the lanes and the locks are those of the product.
+The service loop, the wire, the lanes and the locks are those of the product. Of the checks before a job's turn only one
+is kept: a job without a model is wrong.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 sys.path.insert(0, sys.argv[1])
 
 from backend import service
-from backend.protocol.errors import SourceError
+from backend.protocol.errors import ParameterError, SourceError
 from backend.protocol.jobs import SegmentJob
 from backend.service import handlers
 from backend.tasks.context import Context
@@ -63,6 +64,11 @@ def noise(context: Context) -> dict[str, object]:
     return {"stdin": sys.stdin.read()}
 
 
+def check(job: SegmentJob) -> None:
+    if not job.models:
+        raise ParameterError("no model was given")
+
+
 def segment(job: SegmentJob, context: Context) -> object:
     what, *rest = job.models
     if what == "abort":
@@ -85,5 +91,5 @@ def segment(job: SegmentJob, context: Context) -> object:
 
 
 handlers.JOBS[SegmentJob] = segment
-del handlers.CHECKS[SegmentJob]
+handlers.CHECKS[SegmentJob] = check
 service.main()

@@ -242,6 +242,15 @@ def test_it_runs_with_lower_priority(peer: Peer) -> None:
     assert psutil.Process(peer.process.pid).nice() > psutil.Process().nice()
 
 
+def test_a_wrong_job_does_not_wait_for_its_turn(peer: Peer) -> None:
+    peer.run("1", "hold")
+    peer.until("1", "progress")
+    peer.run("2")
+    assert peer.until("2")["error"]["code"] == "parameter"
+    peer.run("3", "count", "1")
+    peer.until("3", "queued")
+
+
 def test_two_backends_take_turns_on_one_device(peer: Peer, tmp_path: Path) -> None:
     peer.run("1", "hold")
     peer.until("1", "progress")
