@@ -21,19 +21,48 @@ def lines(command: str, result: Any) -> Iterator[str]:
             yield from (f"  {check['state']:<14} {check['sentence']}" for check in result["checks"])
         case "models list":
             yield from _models(result["models"])
-        case _:
-            yield from _tree(result)
+        case "models describe":
+            yield from result["summary"]
+        case "models install":
+            already = " already" if result["already_installed"] else ""
+            yield f"{result['reference']} is{already} installed in {result['path']}"
+        case "models remove":
+            yield f"{result['reference']} is removed"
 
 
 def _segment(result: dict[str, Any]) -> Iterator[str]:
-    for kind, names in result["outputs"].items():
+    outputs = dict(result["outputs"])
+    areas = outputs.pop("class_areas", [])
+    for kind, names in outputs.items():
         for name in names if isinstance(names, list) else [names]:
             yield f"{kind.replace('_', ' '):<14} {name}"
+    for number, classes in enumerate(areas):
+        if len(areas) > 1:
+            yield f"areas of       {outputs['classes'][number]}"
+        yield from _areas(classes)
     compute = result["compute"]
     yield (
         f"{_counted(result['windows'], 'window')} in {result['seconds']} s on {compute['device']} "
         f"({compute['runtime']}, {compute['precision']})"
     )
+
+
+def _areas(classes: list[dict[str, Any]]) -> Iterator[str]:
+    """One line per class: its ground, and its share of all ground that has a class."""
+    total = sum(found["area_m2"] or 0.0 for found in classes)
+    longest = max(len(found["name"]) for found in classes)
+    for found in classes:
+        area = found["area_m2"]
+        share = f"{area / total:7.2%}" if area is not None and total else ""
+        yield f"{'area':<14} {found['name']:<{longest}} {_ground(area):>14} {share}".rstrip()
+
+
+def _ground(area_m2: float | None) -> str:
+    """An area in the unit in which people say it, four digits of it."""
+    if area_m2 is None:
+        return "not known"
+    value, unit = (area_m2 / 1e6, "km2") if area_m2 >= 1e6 else (area_m2 / 1e4, "ha")
+    return f"{value:,.{max(0, 4 - len(str(int(value))))}f} {unit}"
 
 
 def _plan(result: dict[str, Any]) -> Iterator[str]:
@@ -63,28 +92,3 @@ def _models(models: list[dict[str, Any]]) -> Iterator[str]:
     for model in models:
         title = model.get("problem") or model.get("title", "")
         yield f"{model.get('name', '?'):<28} {model.get('version', ''):<8} {model.get('kind', ''):<8} {title}"
-
-
-def _tree(value: Any, indent: int = 0) -> Iterator[str]:
-    """Any JSON value as an indented outline."""
-    space = "  " * indent
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if item in (None, "", [], {}):
-                continue
-            if isinstance(item, dict | list):
-                yield f"{space}{key}"
-                yield from _tree(item, indent + 1)
-            else:
-                yield f"{space}{key}: {item}"
-    elif isinstance(value, list):
-        if all(not isinstance(item, dict | list) for item in value):
-            yield space + ", ".join(map(str, value))
-            return
-        for item in value:
-            if isinstance(item, dict):
-                yield space + "- " + "; ".join(f"{k}: {v}" for k, v in item.items() if v not in (None, "", [], {}))
-            else:
-                yield from _tree(item, indent + 1)
-    else:
-        yield f"{space}{value}"

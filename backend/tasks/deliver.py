@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
+from backend.geo.class_areas import class_areas
 from backend.geo.cog import write_cog
 from backend.geo.grid import Grid, Window
 from backend.geo.sieve import pixels_of_area, sieve
@@ -31,12 +33,13 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
     """Write every result; each head's class raster after its other files, the description of the run at the very end.
 
     Returns:
-        the results by kind and head: paths, and the number of polygons.
+        the results by kind and head: paths, the number of polygons, the ground that each class covers.
 
     Raises:
         Cancelled, OutputError: nothing incomplete carries a final name; the chunks are kept.
     """
-    found: dict[str, Any] = {"classes": [], "confidence": [], "probabilities": [], "polygons": [], "polygon_count": []}
+    kinds = ("classes", "confidence", "probabilities", "polygons", "polygon_count", "class_areas")
+    found: dict[str, Any] = {kind: [] for kind in kinds}
     for head in class_maps(setup):
         for layer, target in sorted(head.targets.items()):
             if layer != head.output.classes:
@@ -48,6 +51,7 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
         if head.polygons is not None:
             found["polygon_count"].append(_polygons(draft, head, setup, context))
             found["polygons"].append(str(head.polygons))
+        found["class_areas"].append(_class_areas(draft, head, context))
         _move(draft, head.targets[head.output.classes])
         found["classes"].append(str(head.targets[head.output.classes]))
     found |= write_description(setup, folder, found)
@@ -127,6 +131,20 @@ def _polygons(raster: Path, head: HeadFiles, setup: Setup, context: Context) -> 
     except BaseException:
         polygoniser.discard()
         raise
+
+
+def _class_areas(raster: Path, head: HeadFiles, context: Context) -> list[dict[str, Any]]:
+    """Pixels and ground in m2 of each class of the final class raster; None where the ground cannot be told."""
+    found = class_areas(raster, head.output.rule.nodata, context.check)
+    return [
+        {
+            "value": info.value,
+            "name": info.name,
+            "pixels": int(found.pixels[info.value]),
+            "area_m2": round(area, 1) if math.isfinite(area := float(found.square_metres[info.value])) else None,
+        }
+        for info in head.classes
+    ]
 
 
 def _blocks(grid: Grid) -> Iterator[Window]:

@@ -14,6 +14,7 @@ from backend.protocol.jobs import ComputeSpec, InstallJob, RemoveJob
 from backend.protocol.messages import ModelSummary
 from backend.runtime import verify as golden
 from backend.tasks.context import Context
+from backend.tasks.model_card import card
 
 PROGRESS_STEPS = 1000
 
@@ -36,14 +37,19 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """A package's document (`model.json`) and what is known of it here.
+    """A package's document (`model.json`) and what is known of it here; `summary` says it in lines for people.
 
     Raises:
         PackageError: there is no such package, or it is not usable.
     """
     package = load.load(name)
     document = json.loads((package.root / "model.json").read_text("utf-8"))
-    return _summary(package) | {"digest": package.digest, "document": document}
+    found = _summary(package)
+    return found | {
+        "digest": package.digest,
+        "document": document,
+        "summary": card(package, found["built_in"]),
+    }
 
 
 def verify(name: str, compute: ComputeSpec | None = None) -> dict[str, Any]:

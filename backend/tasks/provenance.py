@@ -13,6 +13,9 @@ from backend.scene.run import RunFolder, run_file, write_json
 from backend.tasks.outputs import HeadFiles, ResultFiles, item_file
 from backend.tasks.setup import Setup
 
+# What is said of a result beside the names of its files.
+MEASURED = ("polygon_count", "class_areas")
+
 
 def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any]) -> dict[str, str]:
     """Write `OUT.run.json` and `OUT.stac.json`.
@@ -34,9 +37,8 @@ def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any])
         **folder.description,
         "run": folder.run_id,
         "finished": made.isoformat(),
-        "outputs": {
-            kind: [Path(name).name for name in names] for kind, names in found.items() if kind != "polygon_count"
-        },
+        "outputs": {kind: [Path(name).name for name in names] for kind, names in found.items() if kind not in MEASURED},
+        **{kind: found[kind] for kind in MEASURED if kind in found},
     }
     legends = [head.classes for head in setup.heads if isinstance(head, HeadFiles)]
     if legends:

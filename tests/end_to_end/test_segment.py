@@ -134,9 +134,12 @@ def test_answer_and_lines_for_people(scene: Path, model: Path, tmp_path: Path) -
     assert "segmenting" in outcome.err and "100%" in outcome.err
     names = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1}
     kinds = ("classes", "confidence", "probabilities", "polygons")
+    number = {"type": "number", "minimum": 0}
+    area = {"required": ["value", "name", "pixels", "area_m2"], "properties": {"area_m2": number}}
     outputs = {
         **dict.fromkeys(kinds, names),
         "polygon_count": {"type": "array"},
+        "class_areas": {"type": "array", "items": {"type": "array", "items": area}, "minItems": 1, "maxItems": 1},
         "run": {"type": "string"},
         "stac": {"type": "string"},
     }
@@ -157,6 +160,24 @@ def test_answer_and_lines_for_people(scene: Path, model: Path, tmp_path: Path) -
     jsonschema.validate(answer, schema)
     files = [name for kind in kinds for name in answer["outputs"][kind]]
     assert all(Path(name).is_file() for name in [*files, answer["outputs"]["run"], answer["outputs"]["stac"]])
+
+
+def test_the_ground_of_each_class_is_that_of_its_polygons(scene: Path, model: Path, tmp_path: Path) -> None:
+    answer = done(
+        "segment", "--ms", scene, "--model", model, "--output", tmp_path / "out.tif", "--polygons", tmp_path / "v.gpkg",
+    )  # fmt: skip
+    classes = read(tmp_path / "out.tif")
+    table = pyogrio.raw.read(tmp_path / "v.gpkg", read_geometry=False)
+    columns = dict(zip(table[0]["fields"], table[3], strict=True))
+    (areas,) = answer["outputs"]["class_areas"]
+    assert [found["pixels"] for found in areas] == [(classes == found["value"]).sum() for found in areas]
+    assert sum(found["pixels"] > 0 for found in areas) > 1
+    for found in areas:
+        assert found["area_m2"] == pytest.approx(
+            columns["area_m2"][columns["class_id"] == found["value"]].sum(), rel=1e-3
+        )
+    run = json.loads((tmp_path / "out.run.json").read_text())
+    assert run["class_areas"] == answer["outputs"]["class_areas"] and "class_areas" not in run["outputs"]
 
 
 def test_scores_agree_with_classes(texture: Path, network: Path, tmp_path: Path) -> None:
