@@ -28,6 +28,7 @@ def build(
     inputs: Mapping[str, NDArray[Any]],
     outputs: Mapping[str, NDArray[Any]],
     folder: Path,
+    samples: int = 16,
 ) -> Package:
     """Write a package into `folder`/NAME-VERSION and load it back, fully checked.
 
@@ -36,6 +37,7 @@ def build(
         parts: the other files by name: graphs, weights, LICENSE, style, notes.
         inputs: golden inputs by name: image patches (B, C, h, w) that are repeated to the input's size, see `golden`.
         outputs: what the graph gives for the full inputs, before the activation, by name; sampled when stored.
+        samples: values along each side of the stored outputs.
 
     Raises:
         PackageError: when the package would be refused on loading.
@@ -49,7 +51,7 @@ def build(
         folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".build-", dir=folder))
         try:
-            _write_parts(package, parts, golden.pack(inputs, outputs), work)
+            _write_parts(package, parts, golden.pack(inputs, outputs, samples), work)
             load.load_folder(work)
             work.chmod(0o755)
             os.replace(work, target)

@@ -37,7 +37,7 @@ def check(package: Package) -> None:
             f"a window of {window} pixels must be a multiple of {multiple} and more than twice the margin of {margin}",
         )
     for slot in package.inputs:
-        _check_slot(slot)
+        _check_slot(slot, package.staged)
     for output in package.outputs:
         _check_output(output, package.task)
     for variant in package.variants:
@@ -136,7 +136,7 @@ def _check_kind(package: Package) -> None:
         _refuse("the task of an encoder must be embed")
 
 
-def _check_slot(slot: InputSlot) -> None:
+def _check_slot(slot: InputSlot, staged: bool) -> None:
     _unique(f'band of the input "{slot.name}"', [band.name for band in slot.bands])
     for step in slot.steps:
         try:
@@ -152,7 +152,7 @@ def _check_slot(slot: InputSlot) -> None:
             f'the input "{slot.name}" has unusable dates',
             f"{low} to {high}, {'with' if slot.temporal else 'without'} a date axis",
         )
-    if (slot.days_input or slot.valid_input) and not slot.temporal:
+    if (slot.days_input or (slot.valid_input and not staged)) and not slot.temporal:
         _refuse(f'the input "{slot.name}" takes days or gaps of a series but has no date axis')
     if not slot.gsd_m[0] <= slot.gsd_m[1]:
         _refuse(f'the input "{slot.name}" has an empty range of pixel sizes')

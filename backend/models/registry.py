@@ -4,6 +4,8 @@ An architecture is a module that names the tensors it takes and gives, in the or
 
     input_names: tuple[str, ...]      names of the positional arguments
     output_names: tuple[str, ...]     names of the tensor, or of the tuple of tensors, that is returned
+
+or a staged network, whose stages do; see `backend.models.stages`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,14 @@ import torch
 from torch import nn
 
 from backend.models.baseline import Baseline
+from backend.models.encoders.staged import StagedSkySenseV2, StagedSmarties
 from backend.protocol.errors import PackageError
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"baseline": Baseline}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "baseline": Baseline,
+    "skysense-v2": StagedSkySenseV2,
+    "smarties": StagedSmarties,
+}
 
 
 def names() -> list[str]:

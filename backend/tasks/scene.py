@@ -24,7 +24,7 @@ from backend.tasks.context import Context
 from backend.tasks.heap import give_back
 from backend.tasks.outputs import check_free, check_missing, result_files
 from backend.tasks.place import open_filters
-from backend.tasks.series import date_feeds
+from backend.tasks.series import companion_feeds
 from backend.tasks.setup import Setup, set_up
 
 NOTHING_VALID = (
@@ -127,10 +127,10 @@ def _layers(setup: Setup) -> dict[str, Any]:
 
 
 def _scorer(setup: Setup) -> Scorer:
-    dates = date_feeds(setup.inputs)
+    companions = companion_feeds(setup.inputs, setup.feeds)
 
     def score(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return setup.model.run({**feeds, **dates(len(next(iter(feeds.values()))))})
+        return setup.model.run({**feeds, **companions(len(next(iter(feeds.values()))))})
 
     return score
 

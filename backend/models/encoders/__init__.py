@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from backend.models.encoders import skysense_v2, smarties
+from backend.models.encoders.skysense_v2 import MEMBERS as SKYSENSE_V2
+from backend.models.encoders.smarties import MEMBERS as SMARTIES
 from backend.models.load import initialise, load_weights
 from backend.protocol.errors import PackageError
 
-MEMBERS: dict[str, Callable[..., nn.Module]] = {**skysense_v2.MEMBERS, **smarties.MEMBERS}
+MEMBERS: dict[str, Callable[..., nn.Module]] = {**SKYSENSE_V2, **SMARTIES}
 
 
 def names() -> list[str]:
