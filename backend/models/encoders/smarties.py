@@ -29,7 +29,8 @@ class SmartiesFeatures(NamedTuple):
     Attributes:
         feature: B x width, the class feature, or the pooled one where the encoder pools.
         dense: B x width x H/16 x W/16, patch tokens of the last block without the final norm.
-        tokens: B x (1 + L) x width, class token first, last block without the final norm.
+        tokens: B x (1 + L) x width, class token first, last block without the final norm; the encoder's `norm` adds
+            it, for it is not known which of both the model on the Hub returns.
         maps: patch tokens of the blocks asked for, each B x width x H/16 x W/16 without the final norm.
     """
 

@@ -95,7 +95,8 @@ def read_official(path: str | Path) -> OfficialWeights:
     if kind == PRETRAINED:
         _check_positions(weights)
     else:
-        check_tensors(_empty_head(weights), head, source)
+        named = {f"head.{name}": tensor for name, tensor in head.items()}
+        check_tensors(nn.ModuleDict({"head": _empty_head(weights)}), named, source)
     return weights
 
 

@@ -38,6 +38,9 @@ class BandStatistics:
     std: float
 
 
+SAME_AS = {"BigEarthNet-S2": "SENTINEL2-L2A", "BigEarthNet-S1": "SENTINEL1-GRD"}  # section 3.2
+
+
 @cache
 def statistics() -> dict[str, tuple[BandStatistics, ...]]:
     """Every published table in channel order, by name (sections 3.1 and 3.2).
@@ -50,14 +53,16 @@ def statistics() -> dict[str, tuple[BandStatistics, ...]]:
 
 
 def statistics_of(name: str) -> tuple[BandStatistics, ...]:
-    """The published table `name`.
+    """The published table `name`, or that of the pre-training sensor which an evaluation set shares it with.
 
     Raises:
         ParameterError: there is none.
     """
-    if name not in statistics():
-        raise ParameterError(f"there are no SMARTIES statistics {name!r}", f"there is {', '.join(statistics())}")
-    return statistics()[name]
+    found = statistics().get(SAME_AS.get(name, name))
+    if found is None:
+        known = ", ".join([*statistics(), *SAME_AS])
+        raise ParameterError(f"there are no SMARTIES statistics {name!r}", f"there is {known}")
+    return found
 
 
 def estimate(values: np.ndarray, valid: np.ndarray, keys: Sequence[str]) -> tuple[BandStatistics, ...]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from backend.models.encoders.smarties import EPS, SmartiesBackbone, position_rows
 from backend.models.encoders.smarties_mixup import common_slots, exchange, repeated, taken_from_first
-from backend.models.encoders.smarties_projection import PIXELS, patchify
+from backend.models.encoders.smarties_projection import PATCH, PIXELS, patchify
 from backend.models.encoders.smarties_spectrum import LAYERS, range_of
 from backend.models.layers.transformer import TransformerBlock
 
@@ -148,7 +148,7 @@ class SmartiesPretraining(SmartiesBackbone):
             normalise: `norm_pix_loss`, see `reconstruction_loss`.
 
         Raises:
-            ValueError: a range has no output layer, or the images do not fit.
+            ValueError: a range has no output layer, or an image has another size.
         """
         drawn = masking(noise_mask)
         taken = taken_from_first(noise_mixup)
@@ -170,6 +170,9 @@ class SmartiesPretraining(SmartiesBackbone):
         mirror: bool,
     ) -> tuple[Stream, Stream]:
         """Both mixed token sequences; arguments as `forward`, `taken` from `taken_from_first` (section 5)."""
+        side = self.grid * PATCH
+        if any(image.shape[2:] != (side, side) for image in images):
+            raise ValueError(f"pre-training takes images of {side} x {side} pixels")
         slots = common_slots(len(keys[0]), len(keys[1]))
         tokens, patches, index = [], [], []
         for image, own in zip(images, keys, strict=True):
@@ -212,6 +215,10 @@ class SmartiesPretraining(SmartiesBackbone):
         for block in self.decoder_blocks:
             sequence = block(sequence)
         tokens = self.decoder_norm(sequence)[:, 1:]
+        return self._pixels(tokens, index, layers)
+
+    def _pixels(self, tokens: Tensor, index: Tensor, layers: list[int]) -> Tensor:
+        """Each layer once over all tokens, then each slot's own: B x L x width -> B x L x S x 256."""
         outputs = [part for part in self.decoder_preds if isinstance(part, nn.Linear)]
         weight = torch.cat([outputs[layer].weight for layer in layers])
         bias = torch.cat([outputs[layer].bias for layer in layers])
