@@ -76,11 +76,13 @@ def test_bit_gives_nothing_where_nothing_differs() -> None:
     torch.testing.assert_close(inside, inside[:, :, :1, :1].expand_as(inside), atol=1e-4, rtol=1e-4)
 
 
-def test_tokens_of_both_dates_see_each_other() -> None:
-    head = lively()
-    first, _ = head._encoded(torch.ones(1, 4, 32), torch.zeros(1, 4, 32))
-    other, _ = head._encoded(torch.ones(1, 4, 32), torch.randn(1, 4, 32))
-    assert not torch.allclose(first, other, atol=1e-3)
+def test_tokens_of_both_dates_see_each_other_and_pixels_those_of_their_date() -> None:
+    head, (before, after) = lively(), dates()
+    seen: list[list[torch.Size]] = []
+    for block in (head.encoder[0], head.decoder[0]):
+        block.register_forward_hook(lambda _, inputs, __: seen.append([tensor.shape for tensor in inputs]))
+    head.difference(before, after)
+    assert seen == [[(2, 8, 32)], [(2, 64, 32), (2, 4, 32)], [(2, 64, 32), (2, 4, 32)]]
 
 
 @pytest.mark.parametrize("name", ["bit", "upernet-difference"])

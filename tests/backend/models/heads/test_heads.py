@@ -17,8 +17,15 @@ from backend.models.load import load_weights, save_weights
 from backend.protocol.errors import PackageError
 from tests.backend.models.heads.cases import CASES, FEATURE, IDS, Case, Flat
 
-# Made of other heads of this list, whose graphs take ten seconds and more to export.
-COMPOSED = {"upernet-auxiliary", "upernet-fused", "upernet-pyramid", "upernet-difference", "upernet-semantic-change"}
+# Made of other heads of this list, and slow to export.
+COMPOSED = {
+    "upernet-auxiliary",
+    "upernet-fused",
+    "upernet-pyramid",
+    "upernet-series",
+    "upernet-difference",
+    "upernet-semantic-change",
+}
 every_case = pytest.mark.parametrize("case", CASES, ids=IDS)
 
 
@@ -122,7 +129,7 @@ def test_training_step_in_mixed_precision(case: Case) -> None:
 def test_graph_agrees_for_any_batch(case: Case, tmp_path: Path, record_property: Any) -> None:
     head = ready(case)
     session = exported(Flat(head, case), case, tmp_path / "head.onnx")
-    largest = 0.0
+    largest = 0.0  # over the largest value: untrained classifiers give small logits
     for batch in (1, 3):
         inputs = case.inputs(batch, seed=batch)
         with torch.inference_mode():
@@ -130,7 +137,8 @@ def test_graph_agrees_for_any_batch(case: Case, tmp_path: Path, record_property:
         feeds = {node.name: tensor.numpy() for node, tensor in zip(session.get_inputs(), inputs, strict=True)}
         for want, found in zip(expected, session.run(None, feeds), strict=True):
             assert found.shape == want.shape
-            largest = max(largest, float((torch.from_numpy(found).float() - want.float()).abs().max()))
+            difference = (torch.from_numpy(found).float() - want.float()).abs().max()
+            largest = max(largest, float(difference / want.float().abs().max().clamp(max=1.0)))
     record_property("largest difference", largest)
     assert largest <= 1e-4
 
