@@ -280,7 +280,10 @@ def open_error(name: str, error: Exception) -> SourceError:
             return SourceError(f'"{name}" is empty', "the file has 0 bytes", "copy or download it again")
         if not os.access(name, os.R_OK):
             return SourceError(f'"{name}" may not be read', "permission denied")
-    reason = str(error).replace(name, "the file").strip()
+    words = str(error)
+    for spelling in (f"'{name}'", f'"{name}"', name):
+        words = words.replace(spelling, "the file")
+    reason = words.strip()
     return SourceError(
         f'"{name}" cannot be opened as a raster',
         reason or type(error).__name__,

@@ -13,7 +13,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from backend.command_line.arguments import parse_input
+from backend.command_line.values import parse_input
 from backend.manifest.load import load
 from backend.manifest.locate import BUILT_IN
 from backend.manifest.package import BandNeed, InputSlot, Step
