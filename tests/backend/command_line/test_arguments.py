@@ -25,7 +25,7 @@ segment --ms a.tif::date=2024-05-01;bands=B4/-;offset=-1000;scale=1e-4;nodata=na
 --runtime torch --memory 1.5GiB --batch 8 --overlap 0.25
 """
 # Words of argparse, of Python's types and of its exceptions: none of them is meant for people.
-FOREIGN = (
+FOREIGN = ("argument ", "arguments are", "invalid ", "expected", "unrecognized", "not allowed", "could not convert")
     "argument ",
     "arguments are required",
     "invalid ",
