@@ -26,14 +26,6 @@ segment --ms a.tif::date=2024-05-01;bands=B4/-;offset=-1000;scale=1e-4;nodata=na
 """
 # Words of argparse, of Python's types and of its exceptions: none of them is meant for people.
 FOREIGN = ("argument ", "arguments are", "invalid ", "expected", "unrecognized", "not allowed", "could not convert")
-    "argument ",
-    "arguments are required",
-    "invalid ",
-    "expected",
-    "unrecognized",
-    "not allowed",
-    "could not convert",
-)
 
 
 def refused(text: str) -> str:
