@@ -55,7 +55,7 @@ class RegionProposals(nn.Module):
             features = functional.relu(self.shared(level))
             logits.append(self.objectness(features).permute(0, 2, 3, 1).flatten(1).float())
             code = self.code(features).permute(0, 2, 3, 1)
-            codes.append(code.reshape(len(code), -1, self.form.proposal_size).float())
+            codes.append(code.reshape(code.shape[0], -1, self.form.proposal_size).float())
         return logits, codes
 
     def losses(

@@ -15,8 +15,9 @@ from torch import Tensor
 from backend.models.ops import boxes as horizontal
 from backend.models.ops import rotated
 
-# Vertices that close to a side, in pixels, lie on it, so that nearly horizontal boxes have one code and not two (the
-# reference implementation's number).
+# If two vertices lie that close to the top side and two that close to the right one, in pixels, the box counts as
+# horizontal, so that nearly horizontal boxes have one code and not two. The number is the reference implementation's,
+# which however judges the two sides apart and so may give a long box two opposite vertices.
 ON_SIDE = 0.1
 SMALLEST_DIAGONAL = 1e-6  # pixels; keeps the direction of a diagonal without length finite
 
@@ -35,11 +36,10 @@ def encode(boxes: Tensor, references: Tensor, scales: Sequence[float]) -> Tensor
     """
     outer, points = rotated.enclosing(boxes), rotated.corners(boxes)
     centre, sides = (outer[:, :2] + outer[:, 2:]) / 2, outer[:, 2:] - outer[:, :2]
-    x, y = points.unbind(-1)
-    # Of two vertices on the side, the right one and the lower one: those of a horizontal box follow each other.
-    top = x.masked_fill(y - outer[:, 1:2] > ON_SIDE, -torch.inf).amax(dim=1)
-    right = y.masked_fill(outer[:, 2:3] - x > ON_SIDE, -torch.inf).amax(dim=1)
-    offsets = (torch.stack([top, right], dim=1) - centre) / sides
+    top = _top_vertex(points)
+    right = (top + 1) % 4  # corners are clockwise on the screen
+    vertices = torch.stack([points[..., 0].gather(1, top), points[..., 1].gather(1, right)], dim=2)[:, 0]
+    offsets = (vertices - centre) / sides
     plain = horizontal.encode(outer, references, scales[:4])
     return torch.cat([plain, offsets / boxes.new_tensor(scales[4:])], dim=1)
 
@@ -52,6 +52,15 @@ def decode(codes: Tensor, references: Tensor, scales: Sequence[float]) -> Tensor
     top = torch.stack([offsets[:, 0], -half[:, 1]], dim=1)
     right = torch.stack([half[:, 0], offsets[:, 1]], dim=1)
     return rectangle(outer[:, :2], top, right)
+
+
+def _top_vertex(points: Tensor) -> Tensor:
+    """Which corner is the top one, N x 4 x 2 -> N x 1 indexes; for horizontal boxes the right one of the upper two."""
+    x, y = points.unbind(-1)
+    rise = y.topk(2, dim=1, largest=False).values.diff(dim=1)
+    run = -x.topk(2, dim=1).values.diff(dim=1)
+    slack = torch.where(torch.maximum(rise, run) <= ON_SIDE, ON_SIDE, 0.0)
+    return x.masked_fill(y - y.amin(dim=1, keepdim=True) > slack, -torch.inf).argmax(dim=1, keepdim=True)
 
 
 def rectangle(centre: Tensor, top: Tensor, right: Tensor) -> Tensor:

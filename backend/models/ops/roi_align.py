@@ -39,7 +39,8 @@ def rotated_roi_align(
     """As `roi_align` for boxes N x 5 (x, y, width, height, angle); columns of the result follow the width."""
     points = sample_points(boxes.float(), size * samples)
     values = bilinear(features, points / stride - 0.5)
-    return functional.avg_pool2d(values.transpose(0, 1), samples)
+    parts = functional.avg_pool2d(values.flatten(0, 1)[:, None], samples)
+    return parts.reshape(len(features), len(boxes), size, size).transpose(0, 1)
 
 
 def sample_points(boxes: Tensor, count: int) -> Tensor:

@@ -33,7 +33,7 @@ def long_edge(boxes: Tensor) -> Tensor:
 
 
 def corners(boxes: Tensor) -> Tensor:
-    """... x 5 -> ... x 4 x 2 corners (x, y), around the box in the sense of the angle."""
+    """... x 5 -> ... x 4 x 2 corners (x, y), clockwise on the screen."""
     along, across = _half_sides(boxes)
     centre = boxes[..., :2]
     signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))

@@ -81,8 +81,8 @@ def test_images_without_targets_and_without_proposals(kind: type[FasterRCNN | Or
         module.proposals.code.bias.fill_(-1000.0)
     losses = module.train()(maps(), (64, 64), [none_of(kind), none_of(kind)])
     assert isinstance(losses, dict)
-    assert float(losses["boxes"]) == float(losses["box_classes"]) == float(losses["proposal_boxes"]) == 0
-    assert float(losses["proposal_objectness"]) > 0
+    zero = {name for name, loss in losses.items() if float(loss.detach()) == 0}
+    assert zero == {"boxes", "box_classes", "proposal_boxes"}
     sum(losses.values(), torch.zeros(())).backward()
     assert all(bool(p.grad.isfinite().all()) for p in module.parameters() if p.grad is not None)
     found = module.eval()(maps(), (64, 64))
@@ -95,7 +95,7 @@ def test_targets_without_area_teach_nothing_and_break_nothing(kind: type[FasterR
     flat = Targets(torch.tensor(box), torch.tensor([0, 1]))
     losses = detector(kind).train()(maps(1), (64, 64), [flat])
     assert isinstance(losses, dict)
-    assert all(bool(loss.isfinite()) for loss in losses.values()) and float(losses["boxes"]) == 0
+    assert all(bool(loss.isfinite()) for loss in losses.values()) and float(losses["boxes"].detach()) == 0
 
 
 @KINDS
@@ -173,26 +173,30 @@ class Extractor(nn.Module):
         return found
 
 
-def scenes(oriented: bool, count: int = 6, side: int = 96) -> tuple[Tensor, list[Targets]]:
+SIDE = 72
+
+
+def scenes(oriented: bool, count: int = 4) -> tuple[Tensor, list[Targets]]:
     """Two bright rectangles on dim noise in each image, the second class twice as bright as the first."""
     generator = torch.Generator().manual_seed(1)
-    images, targets = 0.1 * torch.rand(count, 1, side, side, generator=generator), []
-    pixels = torch.arange(side) + 0.5
+
+    def between(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(1, generator=generator)
+
+    images, targets = 0.1 * torch.rand(count, 1, SIDE, SIDE, generator=generator), []
+    pixels = torch.arange(SIDE) + 0.5
     for image in images:
         found = []
         for number in range(2):
-            x, y = (
-                24 + 48 * number + 4 * torch.rand(1, generator=generator),
-                28 + 40 * torch.rand(1, generator=generator),
-            )
-            width, height = 30 + 8 * torch.rand(1, generator=generator), 14 + 6 * torch.rand(1, generator=generator)
-            angle = (torch.rand(1, generator=generator) - 0.5) * math.pi if oriented else torch.zeros(1)
-            box = rotated.long_edge(torch.cat([x, y, width, height, angle])[None])[0]
+            x, y = between(18, 20) + 34 * number, between(20, 52)
+            width, height = between(24, 30), between(12, 16)
+            angle = between(-math.pi / 2, math.pi / 2) if oriented else torch.zeros(1)
             u = (pixels[None] - x) * angle.cos() + (pixels[:, None] - y) * angle.sin()
             v = (pixels[:, None] - y) * angle.cos() - (pixels[None] - x) * angle.sin()
             image[0][(u.abs() <= width / 2) & (v.abs() <= height / 2)] = 0.5 * (1 + number)
-            found.append(box if oriented else rotated.enclosing(box[None])[0])
-        targets.append(Targets(torch.stack(found), torch.tensor([0, 1])))
+            box = torch.cat([x, y, width, height, angle])[None]
+            found.append(box if oriented else rotated.enclosing(box))
+        targets.append(Targets(torch.cat(found), torch.tensor([0, 1])))
     return images, targets
 
 
@@ -210,7 +214,8 @@ def recall(found: list[Detections], targets: list[Targets], oriented: bool) -> f
 
 @pytest.mark.slow
 @KINDS
-def test_learns_its_training_images(kind: type[FasterRCNN | OrientedRCNN]) -> None:
+def test_learns_its_training_images(kind: type[FasterRCNN | OrientedRCNN], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box_head, "SAMPLES", 128)  # a quarter of the published number: the images are small
     oriented = kind is OrientedRCNN
     images, targets = scenes(oriented)
     module, extractor = detector(kind, hidden=64), Extractor()
@@ -220,13 +225,13 @@ def test_learns_its_training_images(kind: type[FasterRCNN | OrientedRCNN]) -> No
 
     def score() -> float:
         with torch.no_grad():
-            found = module.eval()(extractor(images), (96, 96))
+            found = module.eval()(extractor(images), (SIDE, SIDE))
         assert isinstance(found, list)
         return recall(found, targets, oriented)
 
     assert score() < 0.2
-    for _ in range(150):
-        losses = module.train()(extractor(images), (96, 96), targets, generator)
+    for _ in range(100):
+        losses = module.train()(extractor(images), (SIDE, SIDE), targets, generator)
         assert isinstance(losses, dict)
         optimizer.zero_grad()
         sum(losses.values(), torch.zeros(())).backward()

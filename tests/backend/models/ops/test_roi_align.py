@@ -121,7 +121,7 @@ def test_agrees_with_torchvision() -> None:
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"torchvision does not load: {error}")
     generator = torch.Generator().manual_seed(3)
-    features, numbers = torch.rand(4, 25, 20, generator=generator), torch.rand(40, 4, generator=generator) * 110 - 10
+    features, numbers = torch.rand(4, 25, 20, generator=generator), torch.rand(40, 4, generator=generator) * 80
     some = torch.cat([torch.minimum(numbers[:, :2], numbers[:, 2:]), torch.maximum(numbers[:, :2], numbers[:, 2:])], 1)
     expected = reference(features[None], [some], 7, 0.25, 2, aligned=True)
     assert torch.allclose(roi_align(features, some, 4.0), expected, atol=1e-5)

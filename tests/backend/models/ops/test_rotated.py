@@ -206,6 +206,15 @@ def test_midpoint_offsets_round_trip(some: Tensor) -> None:
     assert bool((rotated.overlaps(found, some).diagonal() > 0.75).all())
 
 
+@pytest.mark.parametrize("angle", [0.003, -0.003, 0.046, -0.046, math.pi / 2 - 0.003])
+def test_midpoint_offsets_of_long_boxes_that_are_nearly_horizontal(angle: float) -> None:
+    """The short side's vertices are within 0.1 px of the enclosing side, the long one's are not."""
+    some = torch.tensor([[50.0, 40, 100, 20, angle], [50.0, 40, 3, 1, angle]])
+    references = rotated.enclosing(some)
+    found = midpoint_offsets.decode(midpoint_offsets.encode(some, references, (1,) * 6), references, (1,) * 6)
+    assert bool((rotated.overlaps(found, some).diagonal() > 0.98).all())
+
+
 def test_midpoint_offsets_of_tilted_boxes_are_exact() -> None:
     generator = torch.Generator().manual_seed(5)
     some = torch.rand(200, 5, generator=generator) * torch.tensor([40, 40, 60, 60, math.pi / 2 - 0.2])
