@@ -38,11 +38,10 @@ def export_onnx(network: nn.Module, feeds: Mapping[str, np.ndarray], path: Path)
             external_data=False,
             verbose=False,
         )
-    _forget_origin(path)
-    return path
+    return forget_origin(path)
 
 
-def _forget_origin(path: Path) -> None:
+def forget_origin(path: Path) -> Path:
     """Remove what the exporter notes of source lines: they name folders of the machine that made the file."""
     model = onnx.load(path)
     for noted in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer):
@@ -51,6 +50,7 @@ def _forget_origin(path: Path) -> None:
     for value in (*model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     onnx.save(model, path)
+    return path
 
 
 def noise_patch(low: np.ndarray, high: np.ndarray, seed: int = 0, size: int = PATCH) -> np.ndarray:

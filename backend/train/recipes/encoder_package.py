@@ -1,0 +1,137 @@
+"""A model package of a foundation encoder, with graphs for onnxruntime where the member is small enough for them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from backend.manifest import golden
+from backend.manifest.package import Package
+from backend.models.load import initialise, load_weights
+from backend.models.registry import build
+from backend.protocol.errors import ParameterError
+from backend.runtime.onnx_session import OnnxSession
+from backend.runtime.packing import pack, skysense_v2, smarties
+from backend.runtime.staged_session import JOIN, StagedSession
+from backend.train.export_stages import export_stages, largest_difference, with_tolerances
+
+LOG = logging.getLogger(__name__)
+# 2 GB, the most that one graph can hold while it is exported; larger members run in torch.
+TORCH_ONLY = ("skysense-v2-full", "skysense-v2-full-dense")
+RANDOM = "The weights are random: this package shows the way from rasters to features, and knows nothing of the Earth."
+
+
+@dataclass(frozen=True)
+class EncoderPackage:
+    """What to pack.
+
+    Attributes:
+        encoder: a name of `backend.models.encoders.names()`.
+        output: folder that the package is written into.
+        weights: safetensors file in the encoder's own layout; "" for random weights.
+        name: of the package; "" for the encoder's name, with "-random" where the weights are.
+        version: of the package.
+        seed: of random weights.
+        graphs: "fp32,int8", "fp32" or "" for none.
+        hr_channels: of SkySense V2, 3 or 4.
+        training: what the weights were trained on, for people.
+    """
+
+    encoder: str
+    output: str
+    weights: str = ""
+    name: str = ""
+    version: str = "1.0.0"
+    seed: int = 0
+    graphs: str = "fp32,int8"
+    hr_channels: int = 3
+    training: str = ""
+
+
+def run(recipe: EncoderPackage) -> dict[str, Any]:
+    """Pack an encoder."""
+    package = describe(recipe)
+    variant = package.variants[0]
+    network = build(variant.architecture or "", variant.parameters, device="meta")
+    network = load_weights(network, recipe.weights) if recipe.weights else initialise(network, seed=recipe.seed)
+    precisions = [] if recipe.encoder in TORCH_ONLY else [part for part in recipe.graphs.split(",") if part]
+    done, differences = pack_encoder(network.eval(), package, Path(recipe.output), precisions)
+    return {"package": str(done.root), "digest": done.digest, "largest difference to torch": differences}
+
+
+def describe(recipe: EncoderPackage) -> Package:
+    """The description behind a recipe.
+
+    Raises:
+        ParameterError: there is no such encoder.
+    """
+    family, _, member = recipe.encoder.rpartition("skysense-v2-" if "skysense" in recipe.encoder else "smarties-")
+    kinds = {"skysense-v2-": skysense_v2.WIDTHS, "smarties-": smarties.MEMBERS}
+    prefix = recipe.encoder.removesuffix(member)
+    if family or member not in kinds.get(prefix, {}):
+        names = ", ".join(kind + name for kind, members in kinds.items() for name in members)
+        raise ParameterError(f'there is no encoder "{recipe.encoder}"', f"there is {names}")
+    texts = {
+        "licence": "GPL-2.0-or-later",
+        "training": recipe.training or ("" if recipe.weights else "not trained: random weights"),
+        "description": "" if recipe.weights else RANDOM,
+    }
+    name = recipe.name or (recipe.encoder if recipe.weights else f"{recipe.encoder}-random")
+    title = f"{'SkySense V2' if 'skysense' in recipe.encoder else 'SMARTIES'} {member}"
+    title = title if recipe.weights else f"{title}, random weights"
+    if prefix == "smarties-":
+        return smarties.describe(member, name, recipe.version, title, **texts)
+    return skysense_v2.describe(member, name, recipe.version, title, recipe.hr_channels, **texts)
+
+
+def pack_encoder(
+    network: nn.Module, package: Package, folder: Path, precisions: list[str]
+) -> tuple[Package, dict[str, float]]:
+    """Write the package; the tolerance of each onnxruntime variant is what it differs by on the golden data, doubled.
+
+    Returns:
+        the package, and per precision the largest difference to torch in float32.
+    """
+    licence = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
+    card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n"
+    with tempfile.TemporaryDirectory() as scratch:
+        variants, files = export_stages(network, package, Path(scratch), precisions) if precisions else ((), {})
+        package = replace(package, variants=(*variants, *package.variants))
+        differences = _differences(network, package, Path(scratch)) if precisions else {}
+        package = with_tolerances(package, differences)
+        return pack.pack(network, package, folder, licence, card, files), differences
+
+
+def _differences(network: nn.Module, package: Package, folder: Path) -> dict[str, float]:
+    """Largest difference of each onnxruntime variant to torch on the golden data."""
+    feeds = golden.expand_all(package, pack.golden_patches(package))
+    expected = pack.compute(network, package, feeds)
+    found = {}
+    for variant in package.variants:
+        if variant.runtime == "onnxruntime":
+            graphs = {**variant.stages, JOIN: variant.file}
+            found[variant.precision] = largest_difference(
+                _computed(package, folder, graphs, variant.precision, feeds), expected
+            )
+            LOG.info("%s: differs from torch by %.2g", variant.precision, found[variant.precision])
+    return found
+
+
+def _computed(
+    package: Package, folder: Path, graphs: Mapping[str, str], precision: str, feeds: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    def open_stage(stage: str) -> OnnxSession:
+        return OnnxSession(folder / graphs[stage], precision)
+
+    session = StagedSession(package, open_stage, ("onnxruntime", precision, "cpu"), batch=1)
+    try:
+        return session.run(feeds, dict.fromkeys((feature.name for feature in package.features), "identity"))
+    finally:
+        session.close()
