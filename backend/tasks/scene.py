@@ -69,7 +69,7 @@ def run(job: SceneJob, context: Context, deliver: Deliver, is_empty: Callable[[S
     """
     with gdal_environment(), set_up(job) as setup, _interruptible(setup, context):
         context.check()
-        return execute(setup, context, deliver, is_empty)
+        return execute(setup, context, _without_model(deliver), is_empty)
 
 
 def execute(setup: Setup, context: Context, deliver: Deliver, is_empty: Callable[[Setup], bool]) -> dict[str, Any]:
@@ -99,13 +99,23 @@ def execute(setup: Setup, context: Context, deliver: Deliver, is_empty: Callable
             )
             reporter = _Reporter(setup, store, context)
             run_scene(scene, store, reporter)
-            give_back()
             found = deliver(setup, folder, store, context)
     folder.remove()
     if is_empty(setup):
         warnings.append(NOTHING_VALID)
         context.warn(NOTHING_VALID)
     return _result(setup, found, started, reporter.computed, warnings)
+
+
+def _without_model(deliver: Deliver) -> Deliver:
+    """Delivers when the model is gone: what it holds would lie beside what the making of the final files takes."""
+
+    def release_and_deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context) -> dict[str, Any]:
+        setup.model.close()
+        give_back()
+        return deliver(setup, folder, store, context)
+
+    return release_and_deliver
 
 
 def _is_finished(setup: Setup) -> bool:
