@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 
 from backend.protocol.errors import ParameterError
 
+# As alike as "--out" and "--output"; what is less alike was not meant.
+_ALIKE = 0.7
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that complains in one clear sentence and never ends the process by itself.
@@ -81,7 +84,7 @@ class Parser(argparse.ArgumentParser):
                 "give every value its option, and quote names with blanks",
             )
         name = option.partition("=")[0]
-        near = difflib.get_close_matches(name, self._option_string_actions, n=1)
+        near = difflib.get_close_matches(name, self._option_string_actions, n=1, cutoff=_ALIKE)
         return ParameterError(
             f'"{self.prog}" has no option {name}', "", f"did you mean {near[0]}?" if near else self._help()
         )

@@ -26,7 +26,7 @@ def count_for(option: str) -> Callable[[str], int]:
     def read(text: str) -> int:
         if re.fullmatch(r"\s*\d{1,9}\s*", text) is None or int(text) > _MOST_WINDOWS:
             raise ParameterError(
-                f'"{text}" is no number for {option}', "", f"write a whole number from 0 to {_MOST_WINDOWS}"
+                f'"{text}" is no number for {option}', "", "write a whole number, 1 or more; 0 leaves it open"
             )
         return int(text)
 

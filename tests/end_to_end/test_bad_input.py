@@ -213,19 +213,19 @@ MODELS = {
 }
 # Whole command lines.
 COMMANDS = {
-    "no command": ("", "COMMAND", "--help"),
+    "no command": ("", "needs a command", "inspect"),
     "unknown command": ("segmnt --ms scene.tif", "segmnt", "segment"),
     "unknown option": ("segment --ms scene.tif --output out.tif --tiles 4", "--tiles", "--help"),
     "option without value": ("segment --output out.tif --model models/light --ms", "--ms"),
     "no output at all": ("segment --ms scene.tif --model models/light", "--output"),
-    "plan of nothing": ("plan", "TASK"),
+    "plan of nothing": ("plan", "needs a task", "segment"),
     "plan of an unknown task": ("plan paint", "paint", "segment"),
     "plan of a missing file": ("plan segment --ms gone.tif --model models/light --output out.tif", "gone.tif"),
-    "inspect nothing": ("inspect", "RASTER"),
+    "inspect nothing": ("inspect", "needs a raster"),
     "inspect a missing file": ("inspect gone.tif", "gone.tif", "does not exist"),
     "inspect a text file": ("inspect notes.txt", "notes.txt", "raster"),
     "inspect an empty folder": ("inspect empty", "empty", "no raster"),
-    "models without action": ("models", "ACTION"),
+    "models without action": ("models", "needs an action", "list"),
     "unknown action": ("models delete light", "delete", "remove"),
     "describe an unknown model": ("models describe nothing", "nothing", "models list"),
     "describe a damaged model": ("models describe models/damaged", "model.onnx"),
