@@ -62,6 +62,16 @@ def test_losses_and_detections_have_the_promised_form(kind: type[FasterRCNN | Or
         assert each.labels.dtype == torch.int64 and set(each.labels.tolist()) <= {0, 1}
 
 
+def test_published_size() -> None:
+    """torchvision's Faster R-CNN with 90 classes has 41 755 286 parameters.
+
+    Of these 23 454 912 are convolutions of its ResNet-50 and 4 * 1025 the box code that it keeps for background.
+    """
+    with torch.device("meta"):
+        module = FasterRCNN((256, 512, 1024, 2048), 90)
+    assert sum(parameter.numel() for parameter in module.parameters()) == 41_755_286 - 23_454_912 - 4 * 1025
+
+
 @KINDS
 def test_training_needs_targets(kind: type[FasterRCNN | OrientedRCNN]) -> None:
     with pytest.raises(ValueError, match="targets"):
@@ -215,7 +225,10 @@ def recall(found: list[Detections], targets: list[Targets], oriented: bool) -> f
 @pytest.mark.slow
 @KINDS
 def test_learns_its_training_images(kind: type[FasterRCNN | OrientedRCNN], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(box_head, "SAMPLES", 128)  # a quarter of the published number: the images are small
+    # The images are small; so are the numbers of boxes.
+    monkeypatch.setattr(box_head, "SAMPLES", 64)
+    monkeypatch.setattr(region_proposals, "BEFORE_SUPPRESSION", 300)
+    monkeypatch.setattr(region_proposals, "PROPOSALS", 150)
     oriented = kind is OrientedRCNN
     images, targets = scenes(oriented)
     module, extractor = detector(kind, hidden=64), Extractor()
