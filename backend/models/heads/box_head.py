@@ -41,17 +41,17 @@ class BoxHead(nn.Module):
     """Two fully connected layers, then class logits and one box code per class (Girshick 2015, Fast R-CNN).
 
     Args:
-        channels: of the maps that proposals are read from.
+        width: channels of the maps that proposals are read from.
         classes: without background.
         form: kind of box.
         hidden: width of the fully connected layers.
     """
 
-    def __init__(self, channels: int, classes: int, form: BoxFormat, hidden: int = 1024) -> None:
+    def __init__(self, width: int, classes: int, form: BoxFormat, hidden: int = 1024) -> None:
         super().__init__()
         self.form = form
         self.classes = classes
-        self.fc1 = nn.Linear(channels * SIZE * SIZE, hidden)
+        self.fc1 = nn.Linear(width * SIZE * SIZE, hidden)
         self.fc2 = nn.Linear(hidden, hidden)
         self.classify = nn.Linear(hidden, classes + 1)
         self.code = nn.Linear(hidden, classes * form.size)
@@ -67,7 +67,7 @@ class BoxHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        """N x channels x 7 x 7 -> logits N x (classes + 1), background last, and codes N x classes x D, float32."""
+        """N x width x 7 x 7 -> logits N x (classes + 1), background last, and codes N x classes x D, float32."""
         features = functional.relu(self.fc2(functional.relu(self.fc1(regions.flatten(1)))))
         codes = self.code(features).reshape(-1, self.classes, self.form.size)
         return self.classify(features).float(), codes.float()

@@ -58,5 +58,5 @@ class Horizontal:
 class FasterRCNN(TwoStageDetector):
     """The detector of horizontal boxes; arguments and calls as in `TwoStageDetector`."""
 
-    def __init__(self, widths: Sequence[int], classes: int, channels: int = 256, hidden: int = 1024) -> None:
-        super().__init__(Horizontal(), widths, classes, channels, hidden)
+    def __init__(self, channels: Sequence[int], classes: int, width: int = 256, hidden: int = 1024) -> None:
+        super().__init__(Horizontal(), channels, classes, width, hidden)

@@ -14,14 +14,14 @@ class FeaturePyramid(nn.Module):
     """Lateral 1 x 1 convolutions, top down by nearest neighbours and addition, 3 x 3 convolutions, one level on top.
 
     Args:
-        widths: channels of the maps, fine to coarse.
-        channels: of every output map (skysense-v2.md, 11.3: 256).
+        channels: of the maps, fine to coarse.
+        width: channels of every output map (skysense-v2.md, 11.3: 256).
     """
 
-    def __init__(self, widths: Sequence[int], channels: int = 256) -> None:
+    def __init__(self, channels: Sequence[int], width: int = 256) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
-        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in widths)
+        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
+        self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -32,7 +32,7 @@ class FeaturePyramid(nn.Module):
             nn.init.zeros_(convolution.bias)
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        """B x width x H x W each, fine to coarse -> one more map than given, B x channels x H x W, strides 4 to 64.
+        """B x channels x H x W each, fine to coarse -> one more map than given, B x width x H x W, strides 4 to 64.
 
         The coarsest is every second cell of the one before (max pooling of 1 x 1 cells).
         """

@@ -63,5 +63,5 @@ class Oriented:
 class OrientedRCNN(TwoStageDetector):
     """The detector of oriented boxes; arguments and calls as in `TwoStageDetector`."""
 
-    def __init__(self, widths: Sequence[int], classes: int, channels: int = 256, hidden: int = 1024) -> None:
-        super().__init__(Oriented(), widths, classes, channels, hidden)
+    def __init__(self, channels: Sequence[int], classes: int, width: int = 256, hidden: int = 1024) -> None:
+        super().__init__(Oriented(), channels, classes, width, hidden)

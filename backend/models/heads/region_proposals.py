@@ -26,16 +26,16 @@ class RegionProposals(nn.Module):
     """A 3 x 3 convolution and two 1 x 1 ones, the same on every level: objectness and box code of each anchor.
 
     Args:
-        channels: of every level.
+        width: channels of every level.
         form: kind of box that is proposed.
     """
 
-    def __init__(self, channels: int, form: BoxFormat) -> None:
+    def __init__(self, width: int, form: BoxFormat) -> None:
         super().__init__()
         self.form = form
-        self.shared = nn.Conv2d(channels, channels, 3, padding=1)
-        self.objectness = nn.Conv2d(channels, len(RATIOS), 1)
-        self.code = nn.Conv2d(channels, len(RATIOS) * form.proposal_size, 1)
+        self.shared = nn.Conv2d(width, width, 3, padding=1)
+        self.objectness = nn.Conv2d(width, len(RATIOS), 1)
+        self.code = nn.Conv2d(width, len(RATIOS) * form.proposal_size, 1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -46,7 +46,7 @@ class RegionProposals(nn.Module):
             nn.init.zeros_(convolution.bias)
 
     def forward(self, *levels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """B x channels x H x W each -> per level B x N logits and B x N x proposal_size codes, float32.
+        """B x width x H x W each -> per level B x N logits and B x N x proposal_size codes, float32.
 
         N counts (row, column, ratio), as the anchors do.
         """

@@ -25,24 +25,24 @@ class TwoStageDetector(nn.Module):
 
     Args:
         form: kind of box.
-        widths: channels of the four maps, fine to coarse.
+        channels: of the four maps, fine to coarse.
         classes: number of classes, without background.
-        channels: of the pyramid.
+        width: channels of the pyramid.
         hidden: width of the box head.
     """
 
     strides: ClassVar[tuple[int, ...]] = (4, 8, 16, 32, 64)
 
     def __init__(
-        self, form: BoxFormat, widths: Sequence[int], classes: int, channels: int = 256, hidden: int = 1024
+        self, form: BoxFormat, channels: Sequence[int], classes: int, width: int = 256, hidden: int = 1024
     ) -> None:
         super().__init__()
-        if len(widths) != len(self.strides) - 1:
-            raise ValueError(f"a detector takes {len(self.strides) - 1} maps, not {len(widths)}")
+        if len(channels) != len(self.strides) - 1:
+            raise ValueError(f"a detector takes {len(self.strides) - 1} maps, not {len(channels)}")
         self.form = form
-        self.pyramid = FeaturePyramid(widths, channels)
-        self.proposals = RegionProposals(channels, form)
-        self.box_head = BoxHead(channels, classes, form, hidden)
+        self.pyramid = FeaturePyramid(channels, width)
+        self.proposals = RegionProposals(width, form)
+        self.box_head = BoxHead(width, classes, form, hidden)
 
     def forward(
         self,
@@ -54,7 +54,7 @@ class TwoStageDetector(nn.Module):
         """Losses in training, detections in evaluation.
 
         Args:
-            maps: four of B x width x H x W, fine to coarse.
+            maps: four of B x channels x H x W, fine to coarse.
             image_size: height and width of the images in pixels.
             targets: per image; needed in training.
             generator: of the sampling in training, on the CPU; None for torch's own.
@@ -112,7 +112,7 @@ class TwoStageDetector(nn.Module):
         ]
 
     def _read(self, levels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """Boxes per image N x D, each from the level of its size -> (all N in a row) x channels x 7 x 7 float32.
+        """Boxes per image N x D, each from the level of its size -> (all N in a row) x width x 7 x 7 float32.
 
         The topmost level is for proposals only (Lin et al. 2017, section 4.1).
         """
