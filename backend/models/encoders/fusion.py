@@ -12,6 +12,7 @@ from backend.models.layers.initial import truncated_normal
 from backend.models.layers.transformer import TransformerBlock
 
 DAYS = 365
+ROUNDING = 1e-4  # weight of a neighbour that interpolation leaves where grid points coincide
 
 
 class TemporalFusion(nn.Module):
@@ -78,7 +79,7 @@ class TemporalFusion(nn.Module):
         if seen is not None:
             tokens = tokens.masked_fill(~seen[..., None], 0.0)  # weight 0 alone would let NaN through
             mask = functional.pad(seen, (1, 0), value=True)[:, None, None]
-        extra = self.extra.to(tokens.dtype).expand(len(tokens), 1, -1)
+        extra = self.extra.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
         tokens = torch.cat([extra, tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens, mask)
@@ -102,4 +103,4 @@ def resized(maps: Tensor, grid: tuple[int, int]) -> Tensor:
 def resized_valid(valid: Tensor, grid: tuple[int, int]) -> Tensor:
     """B x N x h x w bool -> B x N x rows x columns: valid where everything it is interpolated from is valid."""
     invalid = resized((~valid)[:, :, None].float(), grid)
-    return invalid[:, :, 0] == 0.0
+    return invalid[:, :, 0] < ROUNDING

@@ -127,7 +127,9 @@ class WindowAttention(nn.Module):
             mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=added[None], scale=1.0)
         (down, across), size = windows.counts, windows.size
         mixed = mixed.reshape(batch, down, across, self.heads, *size, width // self.heads)
-        return mixed.permute(0, 1, 4, 2, 5, 3, 6).reshape(tokens.shape).to(qkv.dtype)
+        # One copy in any case, said aloud: a single window could be a view, but not with every kernel that is exported.
+        mixed = mixed.permute(0, 1, 4, 2, 5, 3, 6).clone(memory_format=torch.contiguous_format)
+        return mixed.view(tokens.shape).to(qkv.dtype)
 
     def _added(self, windows: Windows, device: torch.device) -> Tensor:
         """What is added to the logits: heads x N x N, or (windows * heads) x N x N where windows differ."""
