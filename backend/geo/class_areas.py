@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import rasterio
 import shapely
 from rasterio.windows import Window as RasterioWindow
 
 from backend.geo.geodesy import SEMI_MAJOR_M, authalic_q, polygon_areas_m2
 from backend.geo.grid import Grid, Window
-from backend.geo.source import describe
+from backend.geo.source import open_raster
 from backend.protocol.errors import GridError
 
 # Pixels of a projected raster count alike within a square cell. Over 5 km the scale of a projection changes by about a
@@ -49,10 +48,10 @@ def class_areas(path: str | os.PathLike[str], nodata: int, check: Callable[[], N
     Raises:
         SourceError: when the raster cannot be opened.
     """
-    grid = describe(path).require_grid()
-    ground = _by_row if grid.crs.is_geographic and not grid.rotated else _by_cell
     pixels, square_metres = np.zeros(_VALUES, np.int64), np.zeros(_VALUES)
-    with rasterio.open(path) as dataset:
+    with open_raster(os.fspath(path)) as dataset:
+        grid = Grid(dataset.crs, dataset.transform, dataset.width, dataset.height)
+        ground = _by_row if grid.crs.is_geographic and not grid.rotated else _by_cell
         for block in _squares(grid.window, _BLOCK):
             check()
             values = dataset.read(1, window=RasterioWindow(block.col, block.row, block.width, block.height))

@@ -107,7 +107,7 @@ class _Job:
             grid, begin = target, 0.5
         wrapped, product = folder / "source.vrt", folder / "result.tif"
         wrapped.write_bytes(self._wrap(source, grid))
-        self._translate(wrapped, product, grid, begin, _size(source))
+        self._translate(wrapped, product, grid, begin, source)
         self._check(product, grid)
         self._publish(product)
         self._progress(1.0)
@@ -157,8 +157,8 @@ class _Job:
         numbers = values if self._profile.dtype == "float32" else np.rint(values)
         return np.where(valid, numbers, empty).astype(self._profile.dtype)
 
-    def _translate(self, source: Path, product: Path, grid: Grid, begin: float, expected_bytes: int) -> None:
-        """Makes the COG, here or in a process of its own."""
+    def _translate(self, source: Path, product: Path, grid: Grid, begin: float, parts: str) -> None:
+        """Makes the COG, here or in a process of its own, whose progress shows in the size of what it is made from."""
         self._stop_if_cancelled()
         request: dict[str, Any] = {
             "source": os.fspath(source),
@@ -176,7 +176,7 @@ class _Job:
             command = [sys.executable, "-I", "-X", "utf8", translation.__file__]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log) as child:  # nosec B603
                 try:
-                    self._watch(child, request, product.parent, begin, expected_bytes)
+                    self._watch(child, request, product.parent, begin, _size(parts))
                 finally:
                     child.kill()
             if child.returncode != 0:

@@ -105,7 +105,8 @@ def write_vrt(path: str | os.PathLike[str], grid: Grid, profile: RasterProfile, 
         )
         document.write(end_of_band)
     document.write(end_of_document)
-    write_atomically(path, document.getvalue().encode())
+    # Not flushed: it is made anew from the chunks whenever a run goes on, and a flush takes longer than all the rest.
+    write_atomically(path, document.getvalue().encode(), flush=False)
 
 
 def _opened(element: Element) -> tuple[str, str]:
@@ -124,8 +125,11 @@ def vrt_root(grid: Grid, profile: RasterProfile) -> Element:
     return root
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview, flush: bool = True) -> None:
     """Writes a file under a temporary name, flushes it to the disk and renames it.
+
+    Args:
+        flush: False for what may be lost when the machine stops.
 
     Raises:
         OutputError: when that fails; nothing is left behind.
@@ -134,8 +138,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | memoryview) 
     try:
         with open(part, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         replace(part, path)
     except OSError as error:
         with suppress(OSError):  # a folder that has become read-only refuses this too
