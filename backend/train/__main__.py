@@ -37,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a recipe, prints its report as JSON; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("backend").setLevel(logging.INFO)
+    for noisy in ("", "torch.onnx"):  # the exporter and the quantiser tell every step as a warning
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     options = vars(parser().parse_args(arguments))
     run, configuration = RECIPES[options.pop("recipe")]
     try:

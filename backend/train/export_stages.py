@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from backend.train.export import forget_origin
 # Below this many bytes a tensor stays in its graph: shapes, norms, biases.
 SMALLEST_OUTSIDE = 4096
 ALIGNMENT = 64  # bytes; a cache line
+# Processors differ in how they round int8 products: twice what was measured on one is allowed on others.
+SLACK = 2.0
+MOST_RELATIVE = 0.1
 BATCH = torch.export.Dim("batch")
 ENTRIES = torch.export.Dim("entries")
 
@@ -100,15 +103,40 @@ def export_stages(
     return tuple(variants), files
 
 
-def with_tolerances(package: Package, differences: Mapping[str, float], slack: float = 2.0) -> Package:
-    """The package with each onnxruntime variant's tolerance: what was measured on the golden data, with some slack."""
-    variants = tuple(
-        replace(variant, tolerance=_rounded(slack * differences[variant.precision]))
-        if variant.runtime == "onnxruntime"
-        else variant
-        for variant in package.variants
-    )
-    return replace(package, variants=variants)
+@dataclass(frozen=True)
+class Difference:
+    """How far a variant is from torch in float32 on the golden data.
+
+    Attributes:
+        largest: absolute difference, over all outputs.
+        relative: root mean square of the difference over that of the output; the worst output's.
+    """
+
+    largest: float
+    relative: float
+
+    @staticmethod
+    def between(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Difference:
+        """The difference of outputs by name."""
+        pairs = [(found[name].astype(np.float64), values.astype(np.float64)) for name, values in expected.items()]
+        return Difference(
+            max(float(np.abs(a - b).max()) for a, b in pairs),
+            max(float(np.sqrt(((a - b) ** 2).mean() / max((b**2).mean(), 1e-12))) for a, b in pairs),
+        )
+
+
+def with_tolerances(package: Package, differences: Mapping[str, Difference]) -> Package:
+    """The package with the tolerance of each onnxruntime variant, which is what was measured, with some slack.
+
+    A variant that differs by more than `MOST_RELATIVE` is left out: a tolerance that lets anything pass would hide it.
+    """
+    kept = []
+    for variant in package.variants:
+        if variant.runtime != "onnxruntime":
+            kept.append(variant)
+        elif differences[variant.precision].relative <= MOST_RELATIVE:
+            kept.append(replace(variant, tolerance=_rounded(SLACK * differences[variant.precision].largest)))
+    return replace(package, variants=tuple(kept))
 
 
 def _rounded(value: float) -> float:
@@ -153,17 +181,21 @@ def _export(stage: Stage, example: Mapping[str, torch.Tensor], path: Path) -> Pa
 
 
 def _quantised(plain: Path) -> onnx.ModelProto:
-    """Weights of matrix products in int8, their inputs in uint8 with one scale per call."""
+    """Weights of matrix products in int8, their inputs in uint8 with one scale per call.
+
+    Weights take 7 bits: processors without VNNI add pairs of 8-bit products in 16 bits, which overflows with the eighth
+    (measured on such a processor, one stage of a small SMARTIES: relative error 0.50 with 8 bits, 0.026 with 7).
+    """
     target = plain.with_name(f"{plain.stem}-int8.onnx")
     model = onnx.load(plain)
     del model.graph.value_info[:]  # shapes that the exporter noted with symbols confuse the quantiser
     onnx.save(model, plain)
     quantize_dynamic(
-        plain, target, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True
+        plain,
+        target,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        reduce_range=True,
     )
     return onnx.load(target)
-
-
-def largest_difference(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """Largest absolute difference over all outputs."""
-    return max(float(np.abs(found[name] - values).max()) for name, values in expected.items())

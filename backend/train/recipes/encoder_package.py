@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from backend.protocol.errors import ParameterError
 from backend.runtime.onnx_session import OnnxSession
 from backend.runtime.packing import pack, skysense_v2, smarties
 from backend.runtime.staged_session import JOIN, StagedSession
-from backend.train.export_stages import export_stages, largest_difference, with_tolerances
+from backend.train.export_stages import Difference, export_stages, with_tolerances
 
 LOG = logging.getLogger(__name__)
 # 2 GB, the most that one graph can hold while it is exported; larger members run in torch.
@@ -63,7 +63,8 @@ def run(recipe: EncoderPackage) -> dict[str, Any]:
     network = load_weights(network, recipe.weights) if recipe.weights else initialise(network, seed=recipe.seed)
     precisions = [] if recipe.encoder in TORCH_ONLY else [part for part in recipe.graphs.split(",") if part]
     done, differences = pack_encoder(network.eval(), package, Path(recipe.output), precisions)
-    return {"package": str(done.root), "digest": done.digest, "largest difference to torch": differences}
+    told = {precision: asdict(difference) for precision, difference in differences.items()}
+    return {"package": str(done.root), "digest": done.digest, "difference to torch": told}
 
 
 def describe(recipe: EncoderPackage) -> Package:
@@ -73,9 +74,9 @@ def describe(recipe: EncoderPackage) -> Package:
         ParameterError: there is no such encoder.
     """
     family, _, member = recipe.encoder.rpartition("skysense-v2-" if "skysense" in recipe.encoder else "smarties-")
-    kinds = {"skysense-v2-": skysense_v2.WIDTHS, "smarties-": smarties.MEMBERS}
+    kinds: dict[str, list[str]] = {"skysense-v2-": list(skysense_v2.WIDTHS), "smarties-": list(smarties.MEMBERS)}
     prefix = recipe.encoder.removesuffix(member)
-    if family or member not in kinds.get(prefix, {}):
+    if family or member not in kinds.get(prefix, []):
         names = ", ".join(kind + name for kind, members in kinds.items() for name in members)
         raise ParameterError(f'there is no encoder "{recipe.encoder}"', f"there is {names}")
     texts = {
@@ -93,11 +94,11 @@ def describe(recipe: EncoderPackage) -> Package:
 
 def pack_encoder(
     network: nn.Module, package: Package, folder: Path, precisions: list[str]
-) -> tuple[Package, dict[str, float]]:
-    """Write the package; the tolerance of each onnxruntime variant is what it differs by on the golden data, doubled.
+) -> tuple[Package, dict[str, Difference]]:
+    """Write the package, with the onnxruntime variants that stay close enough to torch.
 
     Returns:
-        the package, and per precision the largest difference to torch in float32.
+        the package, and per precision the difference to torch in float32.
     """
     licence = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
     card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n"
@@ -106,21 +107,22 @@ def pack_encoder(
         package = replace(package, variants=(*variants, *package.variants))
         differences = _differences(network, package, Path(scratch)) if precisions else {}
         package = with_tolerances(package, differences)
+        used = {name for v in package.variants for name in (v.file, *v.stages.values(), f"graphs-{v.precision}.data")}
+        files = {name: path for name, path in files.items() if name in used}
         return pack.pack(network, package, folder, licence, card, files), differences
 
 
-def _differences(network: nn.Module, package: Package, folder: Path) -> dict[str, float]:
-    """Largest difference of each onnxruntime variant to torch on the golden data."""
+def _differences(network: nn.Module, package: Package, folder: Path) -> dict[str, Difference]:
+    """Difference of each onnxruntime variant to torch on the golden data."""
     feeds = golden.expand_all(package, pack.golden_patches(package))
     expected = pack.compute(network, package, feeds)
     found = {}
     for variant in package.variants:
         if variant.runtime == "onnxruntime":
             graphs = {**variant.stages, JOIN: variant.file}
-            found[variant.precision] = largest_difference(
-                _computed(package, folder, graphs, variant.precision, feeds), expected
-            )
-            LOG.info("%s: differs from torch by %.2g", variant.precision, found[variant.precision])
+            computed = _computed(package, folder, graphs, variant.precision, feeds)
+            found[variant.precision] = Difference.between(computed, expected)
+            LOG.info("%s: %s", variant.precision, found[variant.precision])
     return found
 
 
