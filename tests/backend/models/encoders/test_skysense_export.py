@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from backend.models.encoders.fusion import TemporalFusion
 from backend.models.encoders.skysense_v2 import MEMBERS, SkySenseV2
+from backend.models.layers.experts import Experts
 from tests.backend.models.encoders.skysense import CHANNELS, small
 
 TOLERANCE = 1e-4
@@ -64,9 +65,19 @@ def check_backbone(network: SkySenseV2, modality: str, folder: Path) -> None:
     session = exported(module, (example,), ({0: torch.export.Dim("batch")},), folder / "backbone.onnx")
     for batch in (1, 3):
         compare(session, module, (torch.randn(batch, CHANNELS[modality], *size),))
-    compare(session, module, (torch.zeros(2, CHANNELS[modality], *size),))  # few experts get all the tokens
+    compare(session, module, (torch.zeros(2, CHANNELS[modality], *size),))  # some experts get no token
 
 
+def test_experts(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = Experts(8, 32, 4)
+    torch.nn.init.normal_(layer.gate.weight)
+    session = exported(layer, (torch.randn(2, 10, 8),), ({0: torch.export.Dim("batch")},), tmp_path / "experts.onnx")
+    compare(session, layer, (torch.randn(3, 10, 8),))
+    compare(session, layer, (torch.randn(1, 1, 8).expand(1, 10, 8).contiguous(),))  # one expert gets all the tokens
+
+
+@pytest.mark.slow
 def test_backbone(tmp_path: Path) -> None:
     check_backbone(small(depths=(1, 2, 1, 1), expert_blocks=1), "hr", tmp_path)
 
