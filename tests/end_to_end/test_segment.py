@@ -22,6 +22,7 @@ from rasterio.warp import transform, transform_bounds
 from backend.geo.grid import Grid
 from backend.manifest.package import BandNeed, ClassInfo
 from tests import packages
+from tests.backend.sensors.builders import raster
 from tests.end_to_end.command import done, earthprism, refused, snapshot
 from tests.rasters import UTM33, WGS84, utm_grid, write_raster
 
@@ -178,6 +179,20 @@ def test_the_ground_of_each_class_is_that_of_its_polygons(scene: Path, model: Pa
         )
     run = json.loads((tmp_path / "out.run.json").read_text())
     assert run["class_areas"] == answer["outputs"]["class_areas"] and "class_areas" not in run["outputs"]
+
+
+def test_what_is_taken_for_granted_is_said_by_every_command(tmp_path: Path) -> None:
+    scene = raster(tmp_path / "S2_L2A_20200613.tif", ["B02", "B03", "B04", "B08"], size=64)
+    bands = (BandNeed("B04", 664.6, 31), BandNeed("B08", 832.8, 106))
+    model = packages.identity_package(tmp_path / "model", 2, 32, slot={"bands": bands, "unit": "reflectance"}).root
+    told = f"{scene}::date=2019-05-01"
+    job = ("segment", "--ms", told, "--model", model, "--output", tmp_path / "out.tif")
+    doubts = set(done("inspect", told)["doubts"])
+    assert any("2020-06-13" in doubt for doubt in doubts) and any("no offset" in doubt for doubt in doubts)
+    assert set(done("plan", *job)["warnings"]) == doubts
+    outcome = earthprism(*job)
+    assert outcome.code == 0 and all(f"warning: {doubt}\n" in outcome.err for doubt in doubts)
+    assert set(done(*job, "--overwrite")["warnings"]) == doubts
 
 
 def test_scores_agree_with_classes(texture: Path, network: Path, tmp_path: Path) -> None:
