@@ -91,7 +91,7 @@ def export_stages(
         for stage in stages:
             plain = _export(Stage(network, stage), _example(package, stage), Path(scratch) / f"{stage}.onnx")
             for precision in precisions:
-                model = onnx.load(plain) if precision == "fp32" else _quantised(plain)
+                model = onnx.load(plain) if precision == "fp32" else quantised(plain)
                 pools[precision].take(model)
                 target = folder / _file(stage, precision)
                 onnx.save(model, target)
@@ -180,7 +180,7 @@ def _export(stage: Stage, example: Mapping[str, torch.Tensor], path: Path) -> Pa
     return forget_origin(path)
 
 
-def _quantised(plain: Path) -> onnx.ModelProto:
+def quantised(plain: Path) -> onnx.ModelProto:
     """Weights of matrix products in int8, their inputs in uint8 with one scale per call.
 
     Weights take 7 bits: processors without VNNI add pairs of 8-bit products in 16 bits, which overflows with the eighth
