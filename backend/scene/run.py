@@ -33,25 +33,53 @@ class RunFolder:
     description: dict[str, Any]
 
     def remove(self) -> None:
-        """Delete the folder with everything in it, the description last: a removal that is cut off leaves a run."""
+        """Delete the folder with everything in it.
+
+        It loses its name first: a removal that is cut off must not leave a run of which some chunks, and the sums that
+        they were made from, are gone. What it leaves is taken away by `clear_removed`.
+        """
+        _delete(_removed(self.path))
         try:
-            for entry in list(self.path.iterdir()):
-                if entry.is_dir():
-                    shutil.rmtree(entry)
-                elif entry.name != FILE:
-                    entry.unlink()
-            shutil.rmtree(self.path)
+            os.replace(self.path, _removed(self.path))
         except OSError as error:
-            raise OutputError(
-                f'the finished parts in "{self.path}" cannot be removed',
-                error.strerror or str(error),
-                "the result is complete; delete the folder by hand",
-            ) from error
+            raise _cannot_be_removed(self.path, error) from error
+        _delete(_removed(self.path))
 
 
 def parts_folder(output: Path) -> Path:
     """Where the parts of an unfinished result lie."""
     return output.with_name(output.name + ".parts")
+
+
+def clear_removed(output: Path) -> None:
+    """Delete what is left of a run's folder whose removal was cut off.
+
+    Raises:
+        OutputError: when it cannot be deleted.
+    """
+    _delete(_removed(parts_folder(output)))
+
+
+def _removed(path: Path) -> Path:
+    """Name of a run's folder that is being deleted."""
+    return path.with_name(path.name + ".removed")
+
+
+def _delete(path: Path) -> None:
+    """Delete a folder where there is one."""
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+    except OSError as error:
+        raise _cannot_be_removed(path, error) from error
+
+
+def _cannot_be_removed(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f'the finished parts in "{path}" cannot be removed',
+        error.strerror or str(error),
+        "delete the folder by hand",
+    )
 
 
 def stored_description(output: Path) -> dict[str, Any] | None:

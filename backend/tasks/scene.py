@@ -17,7 +17,7 @@ from backend.protocol.jobs import SceneJob
 from backend.runtime.choice import candidates
 from backend.scene.chunks import ChunkStore
 from backend.scene.pipeline import SceneRun, run_scene, windows_to_do
-from backend.scene.run import RunFolder, check_same, finished_description, open_run, parts_folder
+from backend.scene.run import RunFolder, check_same, clear_removed, finished_description, open_run, parts_folder
 from backend.scene.score import Scorer
 from backend.tasks import setup as setup_of
 from backend.tasks.context import Context
@@ -78,6 +78,7 @@ def execute(setup: Setup, context: Context, deliver: Deliver, is_empty: Callable
     files = result_files(setup.heads, setup.output)
     if job.if_exists == "refuse":
         check_free([*chain(*files.values()), parts_folder(setup.output)])
+    clear_removed(setup.output)
     if job.if_exists == "resume" and _is_finished(setup):
         check_missing(chain(*files.values()))
         context.log("the result is complete, nothing is left to do")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.protocol.errors import OutputError, ResumeError
-from backend.scene.run import FILE, open_run, parts_folder, stored_description
+from backend.scene.run import FILE, clear_removed, open_run, parts_folder, stored_description
 
 DESCRIPTION: dict[str, Any] = {
     "models": [{"name": "net 1.0.0", "sha256": "aa"}],
@@ -136,3 +136,16 @@ def test_an_output_whose_folder_cannot_be_made_is_an_output_error(tmp_path: Path
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="cannot be made"):
         open_run(tmp_path / "file" / "map.tif", DESCRIPTION, "refuse")
+
+
+def test_what_a_removal_that_was_cut_off_leaves_is_no_run(output: Path) -> None:
+    folder = open_run(output, DESCRIPTION, "refuse")
+    (folder.path / "chunk.tif").touch()
+    folder.path.rename(output.with_name("map.tif.parts.removed"))
+    assert stored_description(output) is None and not parts_folder(output).exists()
+    open_run(output, DESCRIPTION, "refuse").remove()
+    assert not any(output.parent.iterdir())
+    output.with_name("map.tif.parts.removed").mkdir()
+    clear_removed(output)
+    clear_removed(output)
+    assert not any(output.parent.iterdir())
