@@ -40,7 +40,9 @@ class Memory:
     def recall(self, key: Hashable, weights: Sequence[Tensor], compute: Callable[[], Tensor]) -> Tensor:
         """What `compute` returns, which depends on `key` and `weights` only."""
         wanted = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-        if wanted or torch.compiler.is_compiling():
+        # Weights made in inference mode do not count their changes, so that nobody could tell.
+        uncounted = any(weight.is_inference() for weight in weights)
+        if wanted or uncounted or torch.compiler.is_compiling():
             return compute()
         kept = self._kept.get(key)
         if kept is None or not all(seen.still(weight) for seen, weight in zip(kept[0], weights, strict=True)):

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.models import encoders
+from backend.models.load import save_weights
+
 ROOT = Path(__file__).resolve().parents[4]
 LIMIT_BYTES = 16 * 10**9
 # A process of its own: its peak memory is the measure. Inputs are small, since it is the weights that weigh.
@@ -62,3 +65,33 @@ def test_published_sizes_train_below_16_gb(
     assert found["finite"] and found["loss"] > 0
     assert found["with_gradient"] >= least_trained, found
     assert found["peak_bytes"] < LIMIT_BYTES, found
+
+
+# Peak memory of loading, beside that of the libraries.
+LOADING = """
+import json, resource, sys
+from pathlib import Path
+import torch
+from backend.models import encoders
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+encoders.build("smarties-tiny", device="meta")
+before = peak()
+encoder = encoders.load("smarties-vit-b", sys.argv[1])
+assert not any(p.is_meta for p in encoder.parameters())
+print(json.dumps({"more": peak() - before, "file": Path(sys.argv[1]).stat().st_size}))
+"""
+
+
+@pytest.mark.slow
+def test_weights_are_in_memory_once_while_they_load(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_weights(encoders.build("smarties-vit-b", seed=0), weights)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, str(weights)], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    record_property("loading", found)
+    assert found["more"] < 1.3 * found["file"], found

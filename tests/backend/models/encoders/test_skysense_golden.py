@@ -130,7 +130,7 @@ def test_swin(golden: Golden, swin: Swin, close: Close, size: int) -> None:
 
 
 def test_the_reference_network_amplifies_rounding(golden: Golden, swin: Swin) -> None:
-    """Why its later maps are held to `AMPLIFIED`: one unit in the last place of the input moves them by more than 1e-4."""
+    """Why later maps are held to `AMPLIFIED`: the last place of the input moves them by more than 1e-4."""
     image = golden.values["swin_256/image"]
     generator = torch.Generator().manual_seed(0)
     moved = image * (1 + 1e-7 * torch.randn(image.shape, generator=generator))
