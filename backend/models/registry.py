@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from backend.models.baseline import Baseline
+from backend.models.encoders.smarties_heads import SmartiesHead, SmartiesPair
 from backend.models.encoders.staged import StagedSkySenseV2, StagedSmarties
 from backend.protocol.errors import PackageError
 
@@ -24,6 +25,8 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "baseline": Baseline,
     "skysense-v2": StagedSkySenseV2,
     "smarties": StagedSmarties,
+    "smarties-head": SmartiesHead,
+    "smarties-pair": SmartiesPair,
 }
 
 

@@ -1,0 +1,113 @@
+"""Heads of published SMARTIES files as networks that a model package runs; see `backend.models.registry`.
+
+The tensors of a head are called `head.*` as in the files (smarties.md, section 10.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backend.models.encoders.smarties import MEMBERS
+from backend.models.encoders.smarties_fusion import mixed
+from backend.models.encoders.smarties_mixup import draw
+from backend.models.encoders.smarties_projection import PATCH
+from backend.models.encoders.smarties_spectrum import Blend, band_sets
+from backend.models.heads.classify import SceneClassifier
+from backend.models.heads.linear_map import LinearMap
+from backend.models.heads.probes import LinearProbe
+from backend.models.layers.constants import constant
+
+SEED = 42  # of the release (section 8); here it fixes the draw, which the release leaves random (section 8.4)
+
+
+class SmartiesHead(nn.Module):
+    """One head on one feature.
+
+    Args:
+        layout: "finetuned", "linear-probe" or "segmentation".
+        feature: name of the encoder's feature: class features B x C, or a map B x C x h x w for a segmentation.
+        channels: numbers per feature.
+        classes: number of classes.
+        size: pixels per side of a segmentation.
+    """
+
+    output_names = ("scores",)
+
+    def __init__(self, layout: str, feature: str, channels: int, classes: int, size: int = 0) -> None:
+        super().__init__()
+        self.input_names = (feature,)
+        self.size = size
+        if layout == "segmentation":
+            self.head: nn.Module = LinearMap([channels], classes)
+        elif layout in ("finetuned", "linear-probe"):
+            self.head = (SceneClassifier if layout == "finetuned" else LinearProbe)(channels, classes)
+        else:
+            raise ValueError(f"there is no head {layout!r}")
+        if bool(size) != isinstance(self.head, LinearMap):
+            raise ValueError("a segmentation, and nothing else, has a size")
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Logits B x classes, or B x classes x size x size; float32."""
+        arguments = ([feature], (self.size, self.size)) if self.size else (feature,)
+        logits: Tensor = self.head(*arguments)
+        return logits
+
+
+class SmartiesPair(nn.Module):
+    """The multi-modal probe: mixup concatenation of two co-registered images (section 8.4).
+
+    One fixed draw serves every sample, so that a scene's classes depend neither on chance nor on the batch. The
+    probability is the mean over this draw and its complement.
+
+    Args:
+        member: "tiny", "vit-b" or "vit-l".
+        slots: names of the two images, in the order of the streams.
+        band_sets: band set of each (section 2).
+        classes: number of classes.
+        image_size: pixels per side that images are enlarged to.
+    """
+
+    output_names = ("scores",)
+
+    def __init__(
+        self, member: str, slots: Sequence[str], band_sets: Sequence[str], classes: int, image_size: int = 224
+    ) -> None:
+        super().__init__()
+        if f"smarties-{member}" not in MEMBERS or len(slots) != 2 or len(band_sets) != 2:
+            raise ValueError("a known member and two images with their band sets are needed")
+        self.input_names = tuple(slots)
+        self.kinds, self.image_size = tuple(band_sets), image_size
+        encoder: Any = MEMBERS[f"smarties-{member}"]()
+        self.encoder = encoder
+        self.head = LinearProbe(2 * encoder.width, classes)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Images B x C x H x W -> logits B x classes of the mean probability that a class is present; float32."""
+        images = (self._enlarged(first), self._enlarged(second))
+        encoder: Any = self.encoder
+        bands: list[tuple[Blend, ...]] = [encoder.bands(band_sets()[kind]) for kind in self.kinds]
+        noise = _noise((self.image_size // PATCH) ** 2, first.device).expand(first.shape[0], -1)
+        features = mixed(encoder, images, (bands[0], bands[1]), noise)
+        one, other = features.chunk(2, dim=1)
+        return _logit_of_mean(self.head(features), self.head(torch.cat([other, one], dim=1)))
+
+    def _enlarged(self, image: Tensor) -> Tensor:
+        size = (self.image_size, self.image_size)
+        return functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
+
+
+@constant
+def _noise(patches: int, device: torch.device) -> Tensor:
+    return draw(1, patches, SEED, device)
+
+
+def _logit_of_mean(first: Tensor, second: Tensor) -> Tensor:
+    """The logit of the mean of two sigmoids, exact where these are 0 or 1 in float32."""
+    present = torch.logaddexp(functional.logsigmoid(first), functional.logsigmoid(second))
+    absent = torch.logaddexp(functional.logsigmoid(-first), functional.logsigmoid(-second))
+    return present - absent
