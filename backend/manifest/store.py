@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -73,6 +74,66 @@ def install(
         OutputError: when it cannot be stored.
         Cancelled: when `cancelled` says so.
     """
+    with _work_folder() as work:
+        digest = _bring(source, work, progress, cancelled)
+        package = load_folder(work)
+        _check_before(package, verify, cancelled)
+        return _put(package, work, work.parent, digest)
+
+
+def install_made(
+    make: Callable[[Path], Sequence[Package]],
+    cancelled: Stop | None = None,
+    verify: Callable[[Package], object] | None = None,
+) -> tuple[Installed, ...]:
+    """Install packages that belong together and are made here: all of them, or none.
+
+    Args:
+        make: writes the packages into a folder of their own beside the store, as `build` does.
+        verify: see `install`.
+
+    Raises:
+        PackageError, OutputError, Cancelled: as `install`, and what `make` raises.
+    """
+    with _work_folder() as work:
+        packages = make(work)
+        for package in packages:
+            _check_before(package, verify, cancelled)
+        done: list[Installed] = []
+        try:
+            for package in packages:
+                done.append(_put(package, package.root, work.parent, ""))
+        except EarthPrismError:
+            for installed in done:
+                if not installed.already:
+                    shutil.rmtree(installed.package.root, ignore_errors=True)
+            raise
+        return tuple(done)
+
+
+@contextmanager
+def fetched(
+    address: download.Address, suffix: str, progress: Progress | None, cancelled: Stop | None
+) -> Iterator[tuple[Path, str]]:
+    """Fetch a file for as long as the block takes; gives its path and sha256. What breaks off goes on the next time.
+
+    Raises:
+        PackageError, OutputError, Cancelled: see `download.fetch`.
+    """
+    folder = home() / "downloads"
+    target = folder / f"{sha256(address.url.encode()).hexdigest()[:16]}{suffix}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield target, download.fetch(address, target, _named(progress, "downloading"), cancelled)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written", error.strerror or str(error)) from error
+    finally:
+        target.unlink(missing_ok=True)
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """A folder of its own inside the store, removed with what is left in it."""
     store = locate.installed_root()
     try:
         store.mkdir(parents=True, exist_ok=True)
@@ -81,15 +142,17 @@ def install(
     except OSError as error:
         raise OutputError(f"packages cannot be stored in {store}", error.strerror or str(error)) from error
     try:
-        digest = _bring(source, work, progress, cancelled)
-        package = load_folder(work)
-        if verify is not None:
-            verify(package)
-        if cancelled is not None and cancelled():
-            raise Cancelled("the installation was cancelled")
-        return _put(package, work, store, digest)
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_before(package: Package, verify: Callable[[Package], object] | None, cancelled: Stop | None) -> None:
+    """What has to be in order before a package is put in place."""
+    if verify is not None:
+        verify(package)
+    if cancelled is not None and cancelled():
+        raise Cancelled("the installation was cancelled")
 
 
 def remove(reference: str) -> str:
@@ -166,18 +229,9 @@ def _local(source: str | Path) -> tuple[Path, str]:
 
 
 def _bring_from_web(text: str, work: Path, progress: Progress | None, cancelled: Stop | None) -> str:
-    address = download.parse(text)
-    folder = home() / "downloads"
-    target = folder / f"{sha256(address.url.encode()).hexdigest()[:16]}.zip"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = download.fetch(address, target, _named(progress, "downloading"), cancelled)
-        archive.unpack(target, work, _named(progress, "unpacking"), cancelled)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written", error.strerror or str(error)) from error
-    finally:
-        target.unlink(missing_ok=True)
-    return digest
+    with fetched(download.parse(text), ".zip", progress, cancelled) as (path, digest):
+        archive.unpack(path, work, _named(progress, "unpacking"), cancelled)
+        return digest
 
 
 def _named(progress: Progress | None, text: str) -> Callable[[float], None] | None:

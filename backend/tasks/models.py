@@ -7,12 +7,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from backend.manifest import load, locate, store
+from backend.manifest import hub, load, locate, store
 from backend.manifest.package import Package
 from backend.protocol.errors import PackageError
 from backend.protocol.jobs import ComputeSpec, InstallJob, RemoveJob
 from backend.protocol.messages import ModelSummary
 from backend.runtime import verify as golden
+from backend.tasks import published
 from backend.tasks.context import Context
 from backend.tasks.model_card import card
 
@@ -74,10 +75,13 @@ def verify(name: str, compute: ComputeSpec | None = None) -> dict[str, Any]:
 def install(job: InstallJob, context: Context) -> dict[str, Any]:
     """Take a package into the user's folder, if its golden input gives the golden output in at least one variant.
 
+    Published weights (`hf:OWNER/NAME`) become packages here; the one to work with is returned.
+
     A package of which this machine cannot compute any variant is installed: another environment may be able to.
 
     Raises:
         PackageError: the package is refused, or another one of this name and version is there.
+        DeviceError: published weights need torch to become a package.
         OutputError: it cannot be stored.
         Cancelled: the context says so.
     """
@@ -85,7 +89,10 @@ def install(job: InstallJob, context: Context) -> dict[str, Any]:
     def report(share: float, text: str) -> None:
         context.progress(text, int(share * PROGRESS_STEPS), PROGRESS_STEPS)
 
-    done = store.install(job.source, report, context.cancelled, _refuse_when_wrong)
+    if hub.is_hub(job.source):
+        done = published.install(job.source, report, context.cancelled, _refuse_when_wrong)
+    else:
+        done = store.install(job.source, report, context.cancelled, _refuse_when_wrong)
     return _summary(done.package) | {"already_installed": done.already, "sha256": done.sha256}
 
 
