@@ -73,7 +73,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """All tensors of a small file as numpy arrays (bfloat16 is refused)."""
     infos = read_header(path)
-    content = path.read_bytes()
+    content = bytearray(path.read_bytes())  # arrays on it can be written to, as torch wants them
     arrays = {}
     for name, info in infos.items():
         if info.dtype not in _NUMPY:

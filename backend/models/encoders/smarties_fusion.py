@@ -40,8 +40,13 @@ def mixed(encoder: SmartiesBackbone, images: Images, bands: BandLists, noise: Te
     Returns:
         B x (2 width), stream 1 in front.
     """
+    return mixed_at(encoder, images, bands, taken_from_first(noise))
+
+
+def mixed_at(encoder: SmartiesBackbone, images: Images, bands: BandLists, taken: Tensor) -> Tensor:
+    """`mixed` where stream 1 takes the first image's patches in the places `taken`, B x L bool."""
     tokens = [encoder.spectrum_projection(image, own) for image, own in zip(images, bands, strict=True)]
-    streams = exchange(tokens[0], tokens[1], taken_from_first(noise), mirror=True)
+    streams = exchange(tokens[0], tokens[1], taken, mirror=True)
     grid = (images[0].shape[2] // PATCH, images[0].shape[3] // PATCH)
     return torch.cat([encoder.encode(stream, grid).feature for stream in streams], dim=1)
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.models.encoders.smarties import MEMBERS
-from backend.models.encoders.smarties_fusion import mixed
-from backend.models.encoders.smarties_mixup import draw
+from backend.models.encoders.smarties_fusion import mixed_at
+from backend.models.encoders.smarties_mixup import draw, taken_from_first
 from backend.models.encoders.smarties_projection import PATCH
 from backend.models.encoders.smarties_spectrum import Blend, band_sets
 from backend.models.heads.classify import SceneClassifier
@@ -82,6 +82,8 @@ class SmartiesPair(nn.Module):
             raise ValueError("a known member and two images with their band sets are needed")
         self.input_names = tuple(slots)
         self.kinds, self.image_size = tuple(band_sets), image_size
+        # No tensor: a traced graph can neither draw nor sort like this, and a buffer would stay on the meta device.
+        self.taken: tuple[bool, ...] = tuple(taken_from_first(draw(1, (image_size // PATCH) ** 2, SEED))[0].tolist())
         encoder: Any = MEMBERS[f"smarties-{member}"]()
         self.encoder = encoder
         self.head = LinearProbe(2 * encoder.width, classes)
@@ -91,8 +93,8 @@ class SmartiesPair(nn.Module):
         images = (self._enlarged(first), self._enlarged(second))
         encoder: Any = self.encoder
         bands: list[tuple[Blend, ...]] = [encoder.bands(band_sets()[kind]) for kind in self.kinds]
-        noise = _noise((self.image_size // PATCH) ** 2, first.device).expand(first.shape[0], -1)
-        features = mixed(encoder, images, (bands[0], bands[1]), noise)
+        taken = _row(self.taken, first.device).expand(first.shape[0], -1)
+        features = mixed_at(encoder, images, (bands[0], bands[1]), taken)
         one, other = features.chunk(2, dim=1)
         return _logit_of_mean(self.head(features), self.head(torch.cat([other, one], dim=1)))
 
@@ -102,8 +104,8 @@ class SmartiesPair(nn.Module):
 
 
 @constant
-def _noise(patches: int, device: torch.device) -> Tensor:
-    return draw(1, patches, SEED, device)
+def _row(values: tuple[bool, ...], device: torch.device) -> Tensor:
+    return torch.tensor([values], device=device)
 
 
 def _logit_of_mean(first: Tensor, second: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ LAYOUTS = {
     "segmentation": "linear segmentation on the frozen encoder",
 }
 # Share of the largest golden value that a variant may differ by, since the scale of trained features is not known
-# before: float32 sums in another order; bfloat16, which keeps 8 bits, after as many layers as these encoders have.
-TOLERANCES = {"fp32": 1e-4, "bf16": 0.1}
+# before: float32 sums in another order, and bfloat16, which differs by 0.005 with random weights of either size.
+TOLERANCES = {"fp32": 1e-4, "bf16": 0.03}
 LEAST_TOLERANCE = 1e-4
 PROBABLE = 0.5  # from here on a class of several is said to be present
 
@@ -203,8 +203,7 @@ def _head(weights: OfficialWeights, source: Source, data_set: DataSet, encoder: 
     )
     check.check_head(package, encoder)
     network = _built(package.variants[0], _named_head(weights), source)
-    stored = golden.read(encoder)[1][feature.name]
-    return _written(network, package, {feature.name: stored.copy()}, source, folder)  # read from a file: read-only
+    return _written(network, package, {feature.name: golden.read(encoder)[1][feature.name]}, source, folder)
 
 
 def _pair(weights: OfficialWeights, source: Source, folder: Path) -> Package:

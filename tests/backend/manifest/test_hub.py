@@ -59,8 +59,18 @@ def test_a_repository_with_several_files_names_them() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["hf:", "hf:gsumbul", "hf:a/b/c/d.safetensors", "hf:../b/c.safetensors", "hf:a/b/../c.safetensors", "hf:a//b"]
-    + ["hf:a/b/c%2e.safetensors", "hf:a/b/c?x=1.safetensors", "hf:a/b/c.safetensors#md5=1", "hf:a b/c"],
+    [
+        "hf:",
+        "hf:gsumbul",
+        "hf:a/b/c/d.safetensors",
+        "hf:../b/c.safetensors",
+        "hf:a/b/../c.safetensors",
+        "hf:a//b",
+        "hf:a/b/c%2e.safetensors",
+        "hf:a/b/c?x=1.safetensors",
+        "hf:a/b/c.safetensors#md5=1",
+        "hf:a b/c",
+    ],
 )
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(InputError):

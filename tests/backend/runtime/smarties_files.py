@@ -33,15 +33,21 @@ def encoder_tensors(member: str = "tiny") -> Tensors:
     return tensors
 
 
-def pretrained(member: str = "tiny", decoder: int = 0) -> Tensors:
-    """The pre-trained layout, with a decoder of this width where it is not 0."""
+def pretrained(member: str = "tiny", decoder: tuple[int, int] | None = None) -> Tensors:
+    """The pre-trained layout, with a decoder of this width and depth where there is to be one."""
     tensors = dict(encoder_tensors(member))
     if decoder:
+        width, depth = decoder
         with torch.device("meta"):
-            module = SmartiesPretraining(128, 4, 2, 224, decoder_width=decoder, decoder_depth=1, decoder_heads=2)
+            module = SmartiesPretraining(
+                **MEMBERS[f"smarties-{member}"].keywords,  # type: ignore[attr-defined]
+                decoder_width=width,
+                decoder_depth=depth,
+                decoder_heads=width // 32,
+            )
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items() if name not in tensors}
         tensors |= {name: torch.zeros(shape) for name, shape in shapes.items()}
-        tensors["decoder_pos_embed"] = position_rows(POSITIONS, POSITIONS, decoder)
+        tensors["decoder_pos_embed"] = position_rows(POSITIONS, POSITIONS, width)
     return tensors
 
 

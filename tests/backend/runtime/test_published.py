@@ -71,7 +71,7 @@ def official_weights(text: str, folder: Path) -> official.OfficialWeights:
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_pretrained_file_with_decoder_becomes_an_encoder(tmp_path: Path, half: bool, prefix: str) -> None:
-    tensors = {prefix + name: t.half() if half else t for name, t in pretrained(decoder=64).items()}
+    tensors = {prefix + name: t.half() if half else t for name, t in pretrained(decoder=(64, 1)).items()}
     (package,) = convert("gsumbul/SMARTIES-v1-ViT-B", tensors, tmp_path)
     assert (package.reference, package.kind, package.licence) == ("smarties-vit-b@1.0.0", "encoder", "Apache-2.0")
     assert hub.origin(package).endswith(
