@@ -38,14 +38,12 @@ class DataSetInput:
         unit: of the values that the model takes.
         image_px: pixels per side of its images.
         pixels_per_token: source pixels per token, the nearest whole number to `image_px` enlarged to 14 tokens.
-        sensors: the only sensors that are accepted; any where empty.
     """
 
     table: str
     unit: str
     image_px: int
     pixels_per_token: int
-    sensors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def _data_sets() -> dict[str, DataSet]:
 
 def _data_set(slots: dict[str, Any], classes: list[Any], **values: Any) -> DataSet:
     return DataSet(
-        slots={name: DataSetInput(**{**slot, "sensors": tuple(slot["sensors"])}) for name, slot in slots.items()},
+        slots={name: DataSetInput(**slot) for name, slot in slots.items()},
         classes=tuple(
             (number, entry, "") if isinstance(entry, str) else tuple(entry)
             for number, entry in enumerate(classes, start=1)

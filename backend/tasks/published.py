@@ -10,7 +10,7 @@ from backend.manifest.hub import HubFile
 from backend.manifest.package import Package
 from backend.manifest.store import Installed, Progress, Stop
 from backend.protocol.errors import DeviceError, PackageError
-from backend.runtime.devices import FULL_INSTALL, installed
+from backend.runtime.devices import installed
 from backend.runtime.packing import published
 
 LARGEST = 8 << 30  # several times the largest published file
@@ -32,7 +32,8 @@ def install(source: str, progress: Progress, cancelled: Stop, verify: Callable[[
         main = there[file.package]
         return Installed(load.load_folder(main.root), True, _sha256(main))
     if not installed("torch"):
-        raise DeviceError("published weights cannot be converted here", "torch is not installed", FULL_INSTALL)
+        fix = "install the full backend environment, which brings torch"
+        raise DeviceError("published weights cannot be converted here", "torch is not installed", fix)
     if file.package in there:  # its encoder is gone, so that it is of no use
         raise PackageError(
             f"{there[file.package].reference} is installed without its encoder", "", "remove it, then install again"

@@ -288,10 +288,7 @@ def _tolerant(package: Package, outputs: Mapping[str, np.ndarray]) -> Package:
 
 
 def _feedings(data_set: DataSet) -> dict[str, Feeding]:
-    return {
-        name: Feeding(slot.table, slot.unit, slot.pixels_per_token, slot.sensors)
-        for name, slot in data_set.slots.items()
-    }
+    return {name: Feeding(slot.table, slot.unit, slot.pixels_per_token) for name, slot in data_set.slots.items()}
 
 
 def _output(data_set: DataSet) -> Output:

@@ -34,13 +34,11 @@ class Feeding:
         table: statistics that they are normalised with.
         unit: of the values that are normalised.
         pixels_per_token: pixels of the source, along one side, that one token covers.
-        sensors: the only ones that are accepted; any where empty.
     """
 
     table: str
     unit: str
     pixels_per_token: int
-    sensors: tuple[str, ...] = ()
 
 
 PRETRAINING = {
@@ -115,7 +113,7 @@ def image_slot(name: str, feeding: Feeding, size: int) -> InputSlot:
     """
     needs = {"s2": bands.sentinel_2, "s1": bands.sentinel_1, "rgb": lambda: bands.colours("red", "green", "blue")}
     return InputSlot(
-        name, MODALITIES[name], feeding.sensors, needs[name](), feeding.unit, size,
+        name, MODALITIES[name], (), needs[name](), feeding.unit, size,
         normalisation(feeding.table, BAND_SETS[name], 1 / DIGITAL_NUMBERS if feeding.unit == "reflectance" else 1.0),
         pixels_per_token=float(feeding.pixels_per_token), gsd_m=GSD_M[name],
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,15 @@ import pytest
 import rasterio
 from safetensors.torch import save
 
-from backend.manifest import download, hub
+from backend.manifest import download, hub, store
 from backend.protocol.errors import Cancelled, DeviceError, InputError, PackageError
-from backend.protocol.jobs import ComputeSpec, EmbedJob, InputSpec, InstallJob, RemoveJob
+from backend.protocol.jobs import ComputeSpec, EmbedJob, InputSpec, InstallJob, RemoveJob, SegmentJob
+from backend.runtime.packing import published
 from backend.runtime.packing.bands import SENTINEL_2
-from backend.tasks import embed, models
+from backend.tasks import embed, models, segment
 from backend.tasks import published as task
 from backend.tasks.context import Context
-from tests.backend.runtime.smarties_files import Tensors, pretrained, with_head
+from tests.backend.runtime.smarties_files import Tensors, pretrained, with_head, written
 from tests.rasters import utm_grid, write_raster
 
 TINY = "somebody/theirs/tiny.safetensors"
@@ -164,6 +166,27 @@ def test_an_installed_encoder_embeds_a_scene(hub_at: Any, content: bytes, tmp_pa
         assert dataset.count == 128 and dataset.res == (80.0, 80.0)
         values = dataset.read()
     assert np.isfinite(values[:, :-1, :-1]).all() and values.std() > 0
+
+
+def test_the_land_cover_head_maps_scenes_scaled_as_its_data_set(store_folder: Path, tmp_path: Path) -> None:
+    name = "smarties-v1-vitb-dfc2020-linprobe.safetensors"
+    file = replace(hub.parse(f"hf:gsumbul/SMARTIES-v1-finetuned-models/{name}"), member="")  # the file is small
+    path = written(with_head("segmentation", 8), tmp_path / name)
+    made = published.convert(path, published.Source(file, "0" * 64), tmp_path)
+    for package in made:
+        store.install(package.root)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 110, 120), np.uint8)
+    raster = write_raster(tmp_path / "scene.tif", pixels, utm_grid(120, 110))
+    spec = InputSpec("ms", (raster,), bands=tuple(SENTINEL_2), unit="dn")
+    job = SegmentJob((spec,), (file.package,), str(tmp_path / "map.tif"), compute=ComputeSpec("cpu", "fp32"))
+    segment.run(job, Context())
+    with rasterio.open(tmp_path / "map.tif") as dataset:
+        assert dataset.shape == (110, 120)
+        assert set(np.unique(dataset.read(1))) <= {1, 2, 4, 5, 6, 7, 9, 10}
+    other = write_raster(tmp_path / "other.tif", pixels.astype(np.uint16) * 30, utm_grid(120, 110))
+    wrong = replace(job, inputs=(replace(spec, paths=(other,), unit=None),), output=str(tmp_path / "no.tif"))
+    with pytest.raises(InputError, match=r"0 \.\.\. 255"):
+        segment.run(wrong, Context())
 
 
 @pytest.mark.slow
