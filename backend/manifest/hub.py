@@ -186,12 +186,14 @@ def _data_sets() -> dict[str, DataSet]:
     return {name: _data_set(**value) for name, value in _table()["data_sets"].items()}
 
 
-def _data_set(slots: dict[str, Any], classes: list[Any], **values: Any) -> DataSet:
+def _data_set(slots: dict[str, Any], nomenclature: str, **values: Any) -> DataSet:
+    named = _table()["nomenclatures"][nomenclature]
     return DataSet(
+        source=named["source"],
         slots={name: DataSetInput(**slot) for name, slot in slots.items()},
         classes=tuple(
             (number, entry, "") if isinstance(entry, str) else tuple(entry)
-            for number, entry in enumerate(classes, start=1)
+            for number, entry in enumerate(named["classes"], start=1)
         ),
         **values,
     )
