@@ -75,6 +75,13 @@ def check_head(head: Package, encoder: Package) -> None:
                 f"the head {head.reference} does not fit the encoder {encoder.reference}",
                 f'the feature "{feature.name}" is another one in the encoder',
             )
+    for slot in encoder.inputs if encoder.staged else ():
+        if slot.size % head.tiling.window and head.tiling.window % slot.size:
+            _refuse(
+                f"the head {head.reference} does not fit the encoder {encoder.reference}",
+                f'its window of {head.tiling.window} pixels and the {slot.size} of the input "{slot.name}" are no '
+                "whole multiple of each other",
+            )
     if not encoder.staged and head.tiling != encoder.tiling:
         _refuse(f"the head {head.reference} does not fit the encoder {encoder.reference}", "their tilings differ")
 

@@ -76,8 +76,8 @@ def expand(patch: NDArray[Any], side: int) -> NDArray[np.float32]:
 
 
 def sample(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Values of (B, C, H, W) at evenly spaced positions, giving (B, C, *shape); vectors (B, C) are kept."""
-    if not shape:
+    """Values of (B, C, H, W) at evenly spaced positions, giving (B, C, *shape); what is no map is kept."""
+    if array.ndim != 4:
         return array
     rows, cols = (
         np.floor((np.arange(few) + 0.5) * many / few).astype(int)
@@ -89,7 +89,7 @@ def sample(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 def input_names(package: Package) -> list[str]:
     """Everything the graph takes: images, days and gaps of series, or features for a head."""
     if package.kind == "head":
-        return [feature.name for feature in package.features]
+        return list(package.head_inputs)
     return [name for slot in package.inputs for name in graph_inputs(slot)]
 
 
@@ -118,4 +118,4 @@ def _expected(package: Package) -> dict[str, tuple[int, int, int]]:
     """Axes, channels and side (0 for vectors) of each image or feature the graph takes."""
     if package.kind != "head":
         return {slot.name: (5 if slot.temporal else 4, len(slot.bands), slot.size) for slot in package.inputs}
-    return {f.name: (4 if f.size else 2, f.channels, f.size) for f in package.features}
+    return {name: (4 if f.size else 2, f.channels, f.size) for name, f in package.head_inputs.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from backend.manifest import check, document, files, golden, locate, onnx_graph, tensors
@@ -160,7 +160,7 @@ def _declared_inputs(package: Package) -> Shapes:
         shapes[slot.name] = (None, _ANY, *image) if slot.temporal else (None, *image)
         shapes.update({name: (None, _ANY) for name in (slot.days_input, slot.valid_input, slot.bands_input) if name})
     if package.kind == "head":
-        shapes.update(_features(package.features))
+        shapes.update(_shapes(package.head_inputs))
     return shapes
 
 
@@ -175,7 +175,11 @@ def _declared_outputs(package: Package) -> Shapes:
 
 
 def _features(features: Iterable[Feature]) -> Shapes:
-    return {f.name: (None, f.channels, f.size, f.size) if f.size else (None, f.channels) for f in features}
+    return _shapes({feature.name: feature for feature in features})
+
+
+def _shapes(features: Mapping[str, Feature]) -> Shapes:
+    return {name: (None, f.channels, f.size, f.size) if f.size else (None, f.channels) for name, f in features.items()}
 
 
 def _listed(names: Iterable[str]) -> str:

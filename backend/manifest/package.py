@@ -197,6 +197,12 @@ class Package:
         """True when each input has a graph of its own."""
         return bool(self.joins)
 
+    @property
+    def head_inputs(self) -> dict[str, Feature]:
+        """The features that a head's graph takes, by input name; for change those of both dates."""
+        moments = ("before_", "after_") if self.task == "change" else ("",)
+        return {moment + feature.name: feature for moment in moments for feature in self.features}
+
     def feature(self, name: str) -> Feature:
         """The feature with this name (KeyError when there is none)."""
         return {feature.name: feature for feature in self.features}[name]

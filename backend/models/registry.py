@@ -19,10 +19,13 @@ from torch import nn
 from backend.models.baseline import Baseline
 from backend.models.encoders.smarties_heads import SmartiesHead, SmartiesPair
 from backend.models.encoders.staged import StagedSkySenseV2, StagedSmarties
+from backend.models.heads.packaged import PackagedDetector, PackagedHead
 from backend.protocol.errors import PackageError
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "baseline": Baseline,
+    "detector": PackagedDetector,
+    "head": PackagedHead,
     "skysense-v2": StagedSkySenseV2,
     "smarties": StagedSmarties,
     "smarties-head": SmartiesHead,

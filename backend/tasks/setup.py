@@ -248,10 +248,15 @@ def _check_numbers(job: SceneJob) -> None:
 
 
 def _check_classes(assembly: Assembly) -> None:
-    """Refuse an encoder without a head."""
+    """Refuse an encoder without a head, and heads that make no class map."""
     if not assembly.outputs:
         name = assembly.base.reference
         raise PackageError(f"{name} gives no classes", "it is an encoder", "add a head of it with a second --model")
+    for package in assembly.producers:
+        if package.task != "segment":
+            raise PackageError(
+                f"{package.reference} makes no class map", f"its task is {package.task}", "choose a segmentation model"
+            )
 
 
 def _earlier_choice(job: SceneJob, output: Path) -> Choice | None:

@@ -11,11 +11,12 @@ from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
 from backend.protocol.errors import EarthPrismError
-from backend.train.recipes import encoder_package, water_baseline
+from backend.train.recipes import encoder_package, head_package, water_baseline
 
 # recipe: what runs it, and its configuration
 RECIPES: dict[str, tuple[Callable[[Any], dict[str, Any]], type]] = {
     "export_encoder": (encoder_package.run, encoder_package.EncoderPackage),
+    "export_head": (head_package.run, head_package.HeadPackage),
     "water_baseline": (water_baseline.run, water_baseline.WaterBaseline),
 }
 

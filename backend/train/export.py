@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,15 +18,28 @@ from torch import nn
 PATCH = 29
 
 
-def export_onnx(network: nn.Module, feeds: Mapping[str, np.ndarray], path: Path) -> Path:
+BATCH = torch.export.Dim("batch")
+
+
+def export_onnx(
+    network: nn.Module,
+    feeds: Mapping[str, np.ndarray],
+    path: Path,
+    dynamic: Sequence[Mapping[int, Any]] | None = None,
+) -> Path:
     """Writes the network as one ONNX file: batch dynamic, every other size as in `feeds`.
 
     Args:
         network: names its inputs and outputs, see `backend.models.registry`.
         feeds: example of every input with a batch of at least 2, since a batch of 1 would be taken as fixed.
+        path: of the file.
+        dynamic: further dynamic axes, for each input those that are; None for the batch alone.
     """
     names = tuple(network.input_names)  # type: ignore[arg-type]
-    batch = torch.export.Dim("batch")
+    axes: tuple[Any, ...] = tuple(dict(axes) for axes in dynamic or [{0: BATCH}] * len(names))
+    kinds = {parameter.kind for parameter in inspect.signature(network.forward).parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        axes = (axes,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecated calls
         torch.onnx.export(
@@ -34,7 +49,7 @@ def export_onnx(network: nn.Module, feeds: Mapping[str, np.ndarray], path: Path)
             dynamo=True,
             input_names=list(names),
             output_names=list(network.output_names),  # type: ignore[arg-type]
-            dynamic_shapes=tuple({0: batch} for _ in names),
+            dynamic_shapes=axes,
             external_data=False,
             verbose=False,
         )

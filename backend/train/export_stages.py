@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import nn
 
 from backend.manifest.package import InputSlot, Package, Variant
 from backend.models.stages import JOIN, Stage
-from backend.train.export import forget_origin
+from backend.train.export import BATCH, export_onnx
 
 # Below this many bytes a tensor stays in its graph: shapes, norms, biases.
 SMALLEST_OUTSIDE = 4096
@@ -31,7 +30,6 @@ ALIGNMENT = 64  # bytes; a cache line
 # Processors differ in how they round int8 products: twice what was measured on one is allowed on others.
 SLACK = 2.0
 MOST_RELATIVE = 0.1
-BATCH = torch.export.Dim("batch")
 ENTRIES = torch.export.Dim("entries")
 
 
@@ -148,36 +146,22 @@ def _file(stage: str, precision: str) -> str:
     return f"{stage}-{precision}.onnx"
 
 
-def _example(package: Package, stage: str) -> dict[str, torch.Tensor]:
+def _example(package: Package, stage: str) -> dict[str, np.ndarray]:
     """Inputs of a stage with a batch of 2: a batch of 1 would be taken as fixed."""
     if stage != JOIN:
         slot: InputSlot = package.slot(stage)
-        image = torch.zeros(2, len(slot.bands), slot.size, slot.size)
-        return {stage: image} | ({slot.bands_input: torch.ones(2, len(slot.bands))} if slot.bands_input else {})
-    joined = package.feature(package.joins[0])
-    return {
-        "entries": torch.zeros(2, 3, joined.channels, joined.size, joined.size),
-        "days": torch.ones(2, 3),
-        "valid": torch.ones(2, 3, joined.size, joined.size),
-    }
+        shapes: dict[str, tuple[int, ...]] = {stage: (2, len(slot.bands), slot.size, slot.size)}
+        shapes |= {slot.bands_input: (2, len(slot.bands))} if slot.bands_input else {}
+    else:
+        joined = package.feature(package.joins[0])
+        grid = (joined.size, joined.size)
+        shapes = {"entries": (2, 3, joined.channels, *grid), "days": (2, 3), "valid": (2, 3, *grid)}
+    return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
 
 
-def _export(stage: Stage, example: Mapping[str, torch.Tensor], path: Path) -> Path:
-    dynamic: list[dict[int, Any]] = [{0: BATCH, 1: ENTRIES} if stage.name == JOIN else {0: BATCH} for _ in example]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own deprecated calls
-        torch.onnx.export(
-            stage.eval(),
-            tuple(example.values()),
-            str(path),
-            dynamo=True,
-            input_names=list(example),
-            output_names=list(stage.output_names),
-            dynamic_shapes=(tuple(dynamic),),
-            external_data=False,
-            verbose=False,
-        )
-    return forget_origin(path)
+def _export(stage: Stage, example: Mapping[str, np.ndarray], path: Path) -> Path:
+    axes: dict[int, Any] = {0: BATCH, 1: ENTRIES} if stage.name == JOIN else {0: BATCH}
+    return export_onnx(stage, example, path, [axes] * len(example))
 
 
 def quantised(plain: Path) -> onnx.ModelProto:

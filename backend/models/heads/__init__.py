@@ -19,8 +19,10 @@ from torch import nn
 
 from backend.models.heads.bit import BIT
 from backend.models.heads.classify import SceneClassifier
+from backend.models.heads.faster_rcnn import FasterRCNN
 from backend.models.heads.fcn import FCN, WithAuxiliary
 from backend.models.heads.linear_map import LinearMap
+from backend.models.heads.oriented_rcnn import OrientedRCNN
 from backend.models.heads.probes import LinearProbe, NearestNeighbours, Prototypes
 from backend.models.heads.pyramid import PyramidUPerNet
 from backend.models.heads.siamese import SemanticChange, SiameseDifference
@@ -68,6 +70,8 @@ KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
         "nearest-neighbours": NearestNeighbours,
     },
 }
+# Detectors have a call of their own: (maps, size, targets) -> losses, or detections.
+DETECTORS: dict[str, Callable[..., nn.Module]] = {"faster-rcnn": FasterRCNN, "oriented-rcnn": OrientedRCNN}
 HEADS: dict[str, Callable[..., nn.Module]] = {name: head for kind in KINDS.values() for name, head in kind.items()}
 
 
@@ -77,10 +81,10 @@ def names(kind: str | None = None) -> list[str]:
 
 
 def build(name: str, device: str = "cpu", seed: int | None = None, **arguments: Any) -> nn.Module:
-    """A head with initial weights; on device "meta" without memory and without values.
+    """A head or detector with initial weights; on device "meta" without memory and without values.
 
     Args:
-        name: one of `names`.
+        name: one of `names` or of `DETECTORS`.
         device: where it is made.
         seed: of the random weights; None leaves torch's generator as it is.
         **arguments: of the head.
@@ -88,11 +92,12 @@ def build(name: str, device: str = "cpu", seed: int | None = None, **arguments: 
     Raises:
         PackageError: the name is unknown, or the arguments do not fit.
     """
-    if name not in HEADS:
-        raise PackageError(f"there is no head {name!r}", f"there is {', '.join(names())}")
+    known = {**HEADS, **DETECTORS}
+    if name not in known:
+        raise PackageError(f"there is no head {name!r}", f"there is {', '.join(known)}")
     try:
         with torch.device("meta"):
-            module = HEADS[name](**arguments)
+            module = known[name](**arguments)
     except (TypeError, ValueError, IndexError) as error:
         raise PackageError(f"the head {name!r} cannot be built like that", str(error)) from error
     return module if device == "meta" else initialise(module, device, seed)

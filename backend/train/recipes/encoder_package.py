@@ -79,7 +79,7 @@ def describe(recipe: EncoderPackage) -> Package:
     if family or member not in kinds.get(prefix, []):
         names = ", ".join(kind + name for kind, members in kinds.items() for name in members)
         raise ParameterError(f'there is no encoder "{recipe.encoder}"', f"there is {names}")
-    texts = {
+    texts: dict[str, Any] = {
         "licence": "GPL-2.0-or-later",
         "training": recipe.training or ("" if recipe.weights else "not trained: random weights"),
         "description": "" if recipe.weights else RANDOM,

@@ -1,0 +1,155 @@
+"""A model package of a head on an encoder package, with graphs for onnxruntime where a graph can hold it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from backend.manifest import golden
+from backend.manifest.load import load
+from backend.manifest.package import ClassInfo, Package, Variant
+from backend.models.load import initialise, load_weights
+from backend.models.registry import build
+from backend.protocol.errors import ParameterError
+from backend.runtime.onnx_session import OnnxSession
+from backend.runtime.packing.head import describe_head, golden_patches, pack_head
+from backend.runtime.torch_session import TorchSession
+from backend.train.export import export_onnx
+from backend.train.export_stages import Difference, quantised, with_tolerances
+
+RANDOM = "The weights are random: this package shows the way from features to a result, and knows nothing of the Earth."
+
+
+@dataclass(frozen=True)
+class HeadPackage:
+    """What to pack.
+
+    Attributes:
+        encoder: name or folder of the encoder's package.
+        head: a name of `backend.models.heads`.
+        features: names of the features it takes, fine to coarse, joined by commas.
+        classes: "value:name:#rrggbb" for each, joined by commas.
+        output: folder that the package is written into.
+        name: of the package.
+        weights: safetensors file of the packaged head; "" for random weights.
+        task: "segment", "change", "classify" or "detect".
+        window: pixels of the result along a window's side; 0 for those of the features' input.
+        arguments: further arguments of the head, as in "width=64,convolutions=2".
+        version, title: of the package.
+        seed: of random weights.
+        graphs: "fp32,int8", "fp32" or "" for none.
+    """
+
+    encoder: str
+    head: str
+    features: str
+    classes: str
+    output: str
+    name: str
+    weights: str = ""
+    task: str = "segment"
+    window: int = 0
+    arguments: str = ""
+    version: str = "1.0.0"
+    title: str = ""
+    seed: int = 0
+    graphs: str = "fp32,int8"
+
+
+def run(recipe: HeadPackage) -> dict[str, Any]:
+    """Pack a head."""
+    package = describe(recipe, load(recipe.encoder))
+    variant = package.variants[0]
+    network = build(variant.architecture or "", variant.parameters, device="meta")
+    network = load_weights(network, recipe.weights) if recipe.weights else initialise(network, seed=recipe.seed)
+    precisions = [] if recipe.task == "detect" else [part for part in recipe.graphs.split(",") if part]
+    done = pack(network.eval(), package, Path(recipe.output), precisions)
+    return {"package": str(done.root), "digest": done.digest}
+
+
+def describe(recipe: HeadPackage, encoder: Package) -> Package:
+    """The description behind a recipe.
+
+    Raises:
+        ParameterError: its classes or arguments cannot be read, or the encoder has no such feature.
+    """
+    features, classes = recipe.features.split(","), _classes(recipe.classes)
+    known = {feature.name: feature.channels for feature in encoder.features}
+    channels = [known.get(feature, 0) for feature in features]
+    vector = recipe.head in ("scene-classifier", "linear-probe")
+    count = {} if recipe.head in ("bit", "upernet-difference") and len(classes) == 2 else {"classes": len(classes)}
+    arguments = {"channels": channels[0] if vector else channels, **count, **_arguments(recipe.arguments)}
+    texts = {"description": "" if recipe.weights else RANDOM, "training": "" if recipe.weights else "not trained"}
+    return describe_head(
+        encoder,
+        recipe.head,
+        features,
+        classes,
+        recipe.name,
+        recipe.version,
+        recipe.title or f"{recipe.head} on {encoder.name}",
+        recipe.task,
+        recipe.window,
+        "identity" if recipe.task == "detect" else "softmax",
+        arguments,
+        licence="GPL-2.0-or-later",
+        **texts,
+    )
+
+
+def pack(network: nn.Module, package: Package, folder: Path, precisions: Sequence[str] = ("fp32", "int8")) -> Package:
+    """Write the package; an onnxruntime variant that strays from torch is left out."""
+    licence = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
+    card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n"
+    feeds = golden.expand_all(package, golden_patches(package))
+    expected = TorchSession(network).run(feeds)
+    with tempfile.TemporaryDirectory() as scratch:
+        graphs = _export(network, feeds, Path(scratch)) if precisions else {}
+        graphs = {precision: graphs[precision] for precision in precisions}
+        differences = {
+            precision: Difference.between(OnnxSession(graph, precision).run(feeds), expected)
+            for precision, graph in graphs.items()
+        }
+        variants = [Variant("onnxruntime", precision, graph.name, 0.0) for precision, graph in graphs.items()]
+        package = with_tolerances(replace(package, variants=(*variants, *package.variants)), differences)
+        kept = {variant.file for variant in package.variants}
+        files = {graph.name: graph for graph in graphs.values() if graph.name in kept}
+        return pack_head(network, package, folder, licence, card, files)
+
+
+def _export(network: nn.Module, feeds: dict[str, np.ndarray], folder: Path) -> dict[str, Path]:
+    import onnx
+
+    plain = export_onnx(
+        network, {name: np.repeat(array, 2, axis=0) for name, array in feeds.items()}, folder / "head-fp32.onnx"
+    )
+    small = folder / "head-int8.onnx"
+    onnx.save(quantised(plain), small)
+    return {"fp32": plain, "int8": small}
+
+
+def _classes(text: str) -> tuple[ClassInfo, ...]:
+    found = []
+    for part in text.split(","):
+        pieces = part.split(":")
+        if len(pieces) != 3 or not pieces[0].isdigit():
+            raise ParameterError(f'"{part}" is no class', "", "write it as in 1:water:#1f6fb4")
+        found.append(ClassInfo(int(pieces[0]), pieces[1], pieces[2]))
+    return tuple(found)
+
+
+def _arguments(text: str) -> dict[str, int | float]:
+    found: dict[str, int | float] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        try:
+            found[key] = float(value) if "." in value else int(value)
+        except ValueError as error:
+            raise ParameterError(f'"{part}" is no argument of a head', "", "write it as in width=64") from error
+    return found
