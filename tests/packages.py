@@ -319,3 +319,102 @@ def _tensor(name: str, values: np.ndarray) -> Any:
 
 def _value(name: str, shape: Sequence[int | str]) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+
+
+def staged_encoder(folder: Path, *, name: str = "staged") -> Package:
+    """A staged encoder whose features can be computed by hand; all its maps have 4 x 4 positions and 2 channels.
+
+    "hr" (B1; 32 px): `hr_map` = means of 8 x 8 px, and 0. "ms" (B1, B2; 8 px; up to 3 dates; bands may lack):
+    `ms_map` = means of 2 x 2 px, 0 for a band that lacks. `fused` = mean over the valid entries; `image` = mean of
+    `fused` over positions plus the mean of the days.
+    """
+    hr = InputSlot("hr", "hr", (), (BandNeed("B1"),), "dn", 32, required=False, valid_input="hr_valid")
+    ms = InputSlot(
+        "ms", "ms", (), (BandNeed("B1"), BandNeed("B2")), "dn", 8, dates=(1, 3), temporal=True, required=False,
+        days_input="ms_days", valid_input="ms_valid", bands_input="ms_bands",
+    )  # fmt: skip
+    stages = {"hr": "hr.onnx", "ms": "ms.onnx"}
+    package = replace(
+        _bundle(name, 1, 1, Tiling(32, 8, 0), None, {}),
+        kind="encoder",
+        task="embed",
+        inputs=(hr, ms),
+        outputs=(),
+        features=(
+            Feature("hr_map", 2, 4, "hr"),
+            Feature("ms_map", 2, 4, "ms"),
+            Feature("fused", 2, 4),
+            Feature("image", 2, 0),
+        ),
+        joins=("hr_map", "ms_map"),
+        variants=(Variant("onnxruntime", "fp32", "join.onnx", 1e-4, stages=stages),),
+    )
+    node, maps = helper.make_node, ["batch", 2, 4, 4]
+    numbers = {"zero": np.array(0, np.float32), "least": np.array(1e-6, np.float32)}
+    axes = {"axes1": np.array([1], np.int64), "axes2": np.array([2], np.int64), "axes23": np.array([2, 3], np.int64)}
+    graphs = {
+        "hr.onnx": _graph(
+            [
+                node("AveragePool", ["hr"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+                node("Mul", ["pooled", "zero"], ["nothing"]),
+                node("Concat", ["pooled", "nothing"], ["hr_map"], axis=1),
+            ],
+            {"hr": ["batch", 1, 32, 32]}, {"hr_map": maps}, numbers, ("zero",),
+        ),
+        "ms.onnx": _graph(
+            [
+                node("Unsqueeze", ["ms_bands", "axes23"], ["there"]),
+                node("Mul", ["ms", "there"], ["known"]),
+                node("AveragePool", ["known"], ["ms_map"], kernel_shape=[2, 2], strides=[2, 2]),
+            ],
+            {"ms": ["batch", 2, 8, 8], "ms_bands": ["batch", 2]}, {"ms_map": maps}, axes, ("axes23",),
+        ),
+        "join.onnx": _graph(
+            [
+                node("Unsqueeze", ["valid", "axes2"], ["weights"]),
+                node("Mul", ["entries", "weights"], ["weighted"]),
+                node("ReduceSum", ["weighted", "axes1"], ["total"], keepdims=0),
+                node("ReduceSum", ["weights", "axes1"], ["count"], keepdims=0),
+                node("Max", ["count", "least"], ["divisor"]),
+                node("Div", ["total", "divisor"], ["fused"]),
+                node("ReduceMean", ["fused"], ["mean"], axes=[2, 3], keepdims=0),
+                node("ReduceMean", ["days"], ["day"], axes=[1], keepdims=1),
+                node("Add", ["mean", "day"], ["image"]),
+            ],
+            {"entries": ["batch", "n", 2, 4, 4], "days": ["batch", "n"], "valid": ["batch", "n", 4, 4]},
+            {"fused": maps, "image": ["batch", 2]}, {**axes, **numbers}, ("axes1", "axes2", "least"),
+        ),
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    patches = {
+        "hr": rng.normal(0, 1, (1, 1, 8, 8)), "hr_valid": np.ones((1, 1, 4, 4)),
+        "ms": rng.normal(0, 1, (1, 2, 2, 4, 4)),
+        "ms_days": np.array([[10, 50]]), "ms_valid": np.ones((1, 2, 4, 4)), "ms_bands": np.ones((1, 2)),
+    }  # fmt: skip
+    patches = {key: values.astype(np.float32) for key, values in patches.items()}
+    feeds = golden.expand_all(package, patches)
+    hr_map = run_graph(graphs["hr.onnx"], {"hr": feeds["hr"]})["hr_map"]
+    dated = {"ms": feeds["ms"][0], "ms_bands": np.ones((2, 2), np.float32)}
+    ms_map = run_graph(graphs["ms.onnx"], dated)["ms_map"]
+    joined = {
+        "entries": np.concatenate([hr_map, ms_map])[None],
+        "days": np.array([[0, 10, 50]], np.float32),
+        "valid": np.ones((1, 3, 4, 4), np.float32),
+    }
+    outputs = {"hr_map": hr_map, "ms_map": ms_map.mean(axis=0)[None], **run_graph(graphs["join.onnx"], joined)}
+    return build(package, {**graphs, "LICENSE": LICENCE}, patches, outputs, folder)
+
+
+def _graph(
+    nodes: Sequence[Any],
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Mapping[str, Sequence[int | str]],
+    tensors: Mapping[str, np.ndarray],
+    used: Sequence[str],
+) -> bytes:
+    shapes = [[_value(name, shape) for name, shape in part.items()] for part in (inputs, outputs)]
+    initializers = [_tensor(name, tensors[name]) for name in used]
+    graph = helper.make_graph(list(nodes), "stage", *shapes, initializer=initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())

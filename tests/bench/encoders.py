@@ -5,6 +5,7 @@ other, and a case's speed is the best of all rounds. Weights are random, which n
 way of computing is that to torch in float32 on the same input: root mean square over that of the output.
 
     scripts/bench encoders [--cases smarties-vit-b,…] [--ways torch-fp32,…] [--rounds 2] [--seconds 2] [--batch 1]
+        [--graphs FOLDER] [--auto]
 
 Cases beside the encoders: "vit-b", the unit; "…-dense", without experts but with the same computation per token. Ways:
 torch-fp32, torch-bf16, torch-compiled, onnxruntime-fp32, onnxruntime-int8; on a graphics processor torch-bf16 and
@@ -238,11 +239,14 @@ def main() -> None:
         "benchmark": "encoders", "device": device, "processor": cpu_title(), "threads": cpu_threads(),
         "bf16_in_the_processor": cpu_has_bf16(), "batch": options.batch, "cases": {},
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
+    with contextlib.ExitStack() as stack:
+        scratch = options.graphs or stack.enter_context(tempfile.TemporaryDirectory())
+        Path(scratch).mkdir(parents=True, exist_ok=True)
         child = partial(_child, scratch=scratch, device=device, options=options)
         if any(way.startswith("onnxruntime") for way in ways):
             for case in cases:
-                report["cases"].setdefault(case, {})["export"] = child(case, "export") or "done"
+                there = (Path(scratch) / f"{case}-int8.onnx").exists()
+                report["cases"].setdefault(case, {})["export"] = (not there and child(case, "export")) or "done"
         for _ in range(options.rounds):
             for case in cases:
                 for way in ways:
@@ -295,6 +299,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0, help="least time of a measurement")
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--graphs", default="", help="folder that keeps the exported graphs, which take minutes")
     parser.add_argument("--auto", action="store_true", help="what the engine chooses for SMARTIES ViT-B")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -1,0 +1,154 @@
+"""Inputs that keep pixels of their own: coarser or finer than the result's, with lacking bands, with validity."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.geo.grid import Window
+from backend.geo.reader import StripReader
+from backend.protocol.errors import ParameterError
+from backend.scene.plan import Axis, Plan, make_plan
+from backend.scene.strips import Feed, Strip, read_strips, window_of
+from tests.backend.scene.scenes import LEFT, PIXEL, TOP, grid_of, source_of, write_scene
+
+COARSE = 8  # pixels of the scene for one of a coarse input
+
+
+def transform(pixel: float) -> Affine:
+    return Affine(pixel, 0, LEFT, 0, -pixel, TOP)
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(1, 2, shape).astype(np.float32)
+
+
+def feed(path: Path, name: str = "image", **fields: object) -> Feed:
+    return Feed(name, (source_of(path),), ((),), **fields)  # type: ignore[arg-type]
+
+
+def strips(plan: Plan, *feeds: Feed) -> list[Strip]:
+    return [s for s in read_strips(plan, feeds, (), plan.segments(list(plan.chunks()))) if s.columns]
+
+
+@given(st.integers(1, 200), st.integers(1, 5), st.integers(1, 8))
+def test_every_window_starts_at_a_multiple_and_all_pixels_are_covered(size: int, windows: int, multiple: int) -> None:
+    window = windows * 2 * multiple
+    axis = Axis.lay(size, window, window // 2 if windows > 1 else window, multiple)
+    assert all(start % multiple == 0 for start in axis.starts)
+    assert axis.starts[-1] + window >= size
+    assert axis.starts[-1] + window < max(size, window) + multiple
+    total = np.zeros(axis.starts[-1] + window)
+    for start, weights in zip(axis.starts, axis.weights, strict=True):
+        assert (weights > 0).all()
+        total[start : start + window] += weights
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_a_stride_that_cuts_a_coarse_pixel_is_refused() -> None:
+    grid = grid_of(100, 100)
+    with pytest.raises(ParameterError, match="multiples of 8"):
+        make_plan(grid, grid.window, 32, 12, multiple=8)
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (100, 75), (20, 9)])
+def test_a_coarse_input_is_read_on_its_own_pixels(tmp_path: Path, width: int, height: int) -> None:
+    columns, rows = -(-width // COARSE), -(-height // COARSE)
+    values = noise(2, rows, columns)
+    coarse = feed(
+        write_scene(tmp_path / "coarse.tif", values, transform=transform(PIXEL * COARSE)), ratio=Fraction(1, COARSE)
+    )
+    fine = feed(write_scene(tmp_path / "fine.tif", noise(1, height, width)), "fine")
+    assert coarse.multiple == COARSE
+    grid = grid_of(width, height)
+    plan = make_plan(grid, grid.window, 32, 16, multiple=COARSE)
+    for strip in strips(plan, fine, coarse):
+        for column in strip.columns:
+            tile = plan.tile(strip.index, column)
+            found = window_of(strip, plan, column, "image")
+            assert found.shape == (2, 32 // COARSE, 32 // COARSE)
+            place = Window(tile.col // COARSE, tile.row // COARSE, 4, 4).intersect(Window(0, 0, columns, rows))
+            inside = found[:, : place.height, : place.width]
+            np.testing.assert_array_equal(inside, values[(slice(None), *place.slices())])
+            assert window_of(strip, plan, column, "fine").shape == (1, 32, 32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(3, 40), st.integers(3, 40), st.integers(0, 9))
+def test_a_fine_input_of_a_coarse_result(
+    tmp_path_factory: pytest.TempPathFactory, width: int, height: int, seed: int
+) -> None:
+    """A position is wanted where any of its pixels is valid; windows hold exactly the pixels of their positions."""
+    folder, fine = tmp_path_factory.mktemp("fine"), 4
+    values = noise(1, height * fine, width * fine, seed=seed)
+    rng = np.random.default_rng(seed)
+    values[0, rng.random(values.shape[1:]) < 0.9] = 0
+    path = write_scene(folder / "fine.tif", values, nodata=0.0, transform=transform(PIXEL / fine))
+    grid = grid_of(width, height)
+    plan = make_plan(grid, grid.window, 3, 2)
+    some = feed(path, ratio=Fraction(fine), valid_name="valid", cell=fine)
+    valid = values[0] != 0
+    blocks = valid.reshape(height, fine, width, fine)
+    for strip in strips(plan, some):
+        swath = strip.segment.swath
+        place = Window(swath.origin, plan.rows.starts[strip.index], swath.reach - swath.origin, 3).intersect(
+            grid.window
+        )
+        part = strip.wanted[: place.height, : place.width]
+        np.testing.assert_array_equal(part, blocks.any(axis=(1, 3))[place.slices()])
+        for column in strip.columns:
+            tile = plan.tile(strip.index, column)
+            rows, cols = tile.zoomed(Fraction(fine)).slices()
+            np.testing.assert_array_equal(window_of(strip, plan, column, "image"), values[:, rows, cols])
+            cells = blocks.mean(axis=(1, 3))[tile.slices()] >= 0.5
+            np.testing.assert_array_equal(window_of(strip, plan, column, "valid")[0] == 1, cells)
+
+
+def test_lacking_bands_are_filled(tmp_path: Path) -> None:
+    values = noise(2, 40, 40)
+    path = write_scene(tmp_path / "two.tif", values)
+    grid = grid_of(40, 40)
+    plan = make_plan(grid, grid.window, 16, 12)
+    for strip in strips(plan, feed(path, bands=(0, 3), channels=4, fill=-7.0)):
+        for column in strip.columns:
+            found = window_of(strip, plan, column, "image")
+            rows, cols = plan.tile(strip.index, column).slices()
+            np.testing.assert_array_equal(found[[0, 3]], values[:, rows, cols])
+            assert (found[[1, 2]] == -7).all()
+
+
+def test_any_of_several_optional_inputs_is_enough(tmp_path: Path) -> None:
+    left, right = np.zeros((1, 32, 32), np.float32), np.zeros((1, 32, 32), np.float32)
+    left[:, :, :10], right[:, :20] = 1, 1
+    feeds = [
+        feed(write_scene(tmp_path / f"{name}.tif", values, nodata=0.0), name, required=False)
+        for name, values in (("left", left), ("right", right))
+    ]
+    grid = grid_of(32, 32)
+    (strip,) = strips(make_plan(grid, grid.window, 32, 32), *feeds)
+    np.testing.assert_array_equal(strip.wanted, (left + right)[0] > 0)
+
+
+@given(st.fractions(min_value=Fraction(1, 9), max_value=9), st.integers(1, 50), st.integers(1, 50))
+def test_a_zoomed_grid_covers_the_grid_from_the_same_corner(ratio: Fraction, width: int, height: int) -> None:
+    grid = grid_of(width, height)
+    zoomed = grid.zoomed(ratio)
+    assert (zoomed.transform.c, zoomed.transform.f) == (grid.transform.c, grid.transform.f)
+    left, bottom, right, top = grid.bounds
+    covered = zoomed.bounds
+    assert covered[2] >= right - 1e-6 and covered[1] <= bottom + 1e-6
+    assert covered[2] < right + zoomed.pixel_size[0] and covered[1] > bottom - zoomed.pixel_size[1]
+    assert (covered[0], covered[3]) == (left, top)
+
+
+def test_a_reader_of_the_zoomed_grid_needs_no_resampling(tmp_path: Path) -> None:
+    values = noise(1, 8, 8)
+    path = write_scene(tmp_path / "coarse.tif", values, transform=transform(PIXEL * COARSE))
+    with StripReader(source_of(path), grid_of(64, 64).zoomed(Fraction(1, COARSE))) as reader:
+        np.testing.assert_array_equal(reader.read(Window(0, 0, 8, 8))[0], values)
