@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from backend.models.baseline import Baseline
-from backend.models.encoders.smarties_heads import SmartiesHead, SmartiesPair
+from backend.models.encoders.smarties_pair import SmartiesPair
 from backend.models.encoders.staged import StagedSkySenseV2, StagedSmarties
 from backend.models.heads.packaged import PackagedDetector, PackagedHead
 from backend.protocol.errors import PackageError
@@ -28,7 +28,6 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "head": PackagedHead,
     "skysense-v2": StagedSkySenseV2,
     "smarties": StagedSmarties,
-    "smarties-head": SmartiesHead,
     "smarties-pair": SmartiesPair,
 }
 

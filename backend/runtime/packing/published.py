@@ -47,6 +47,8 @@ LAYOUTS = {
     "multimodal-probe": "linear probe on mixed tokens of both sensors, frozen encoder",
     "segmentation": "linear segmentation on the frozen encoder",
 }
+# Layout -> our head with the same tensors behind `head.` (smarties.md, 10.2)
+HEADS = {"finetuned": "scene-classifier", "linear-probe": "linear-probe", "segmentation": "linear-map"}
 # Share of the largest golden value that a variant may differ by, since the scale of trained features is not known
 # before: float32 sums in another order, and bfloat16, which differs by 0.005 with random weights of either size.
 TOLERANCES = {"fp32": 1e-4, "bf16": 0.03}
@@ -178,10 +180,10 @@ def _head(weights: OfficialWeights, source: Source, data_set: DataSet, encoder: 
     feature = encoder.feature(f"{slot}_4" if segments else f"{slot}_class")
     window = encoder.slot(slot).size
     cell = window // smarties.POSITIONS
-    parameters = {
-        "layout": weights.kind,
-        "feature": feature.name,
-        "channels": feature.channels,
+    parameters: dict[str, Any] = {
+        "head": HEADS[weights.kind],
+        "features": (feature.name,),
+        "channels": (feature.channels,) if segments else feature.channels,
         "classes": len(data_set.classes),
         "size": window if segments else 0,
     }
@@ -194,7 +196,7 @@ def _head(weights: OfficialWeights, source: Source, data_set: DataSet, encoder: 
         data_set.task,
         # On each side of a map two positions are trusted least, as in the encoder; a scene has no such sides.
         Tiling(window, cell, 2 * cell if segments else 0),
-        (Variant("torch", "fp32", pack.WEIGHTS, LEAST_TOLERANCE, "smarties-head", parameters),),
+        (Variant("torch", "fp32", pack.WEIGHTS, LEAST_TOLERANCE, "head", parameters),),
         outputs=(_output(data_set),),
         features=(feature,),
         encoder=encoder.digest,

@@ -1,7 +1,4 @@
-"""Heads of published SMARTIES files as networks that a model package runs; see `backend.models.registry`.
-
-The tensors of a head are called `head.*` as in the files (smarties.md, section 10.2).
-"""
+"""The published multi-modal probe of SMARTIES as a network that a model package runs; see `backend.models.registry`."""
 
 from __future__ import annotations
 
@@ -17,45 +14,10 @@ from backend.models.encoders.smarties_fusion import mixed_at
 from backend.models.encoders.smarties_mixup import draw, taken_from_first
 from backend.models.encoders.smarties_projection import PATCH
 from backend.models.encoders.smarties_spectrum import Blend, band_sets
-from backend.models.heads.classify import SceneClassifier
-from backend.models.heads.linear_map import LinearMap
 from backend.models.heads.probes import LinearProbe
 from backend.models.layers.constants import constant
 
 SEED = 42  # of the release (section 8); here it fixes the draw, which the release leaves random (section 8.4)
-
-
-class SmartiesHead(nn.Module):
-    """One head on one feature.
-
-    Args:
-        layout: "finetuned", "linear-probe" or "segmentation".
-        feature: name of the encoder's feature: class features B x C, or a map B x C x h x w for a segmentation.
-        channels: numbers per feature.
-        classes: number of classes.
-        size: pixels per side of a segmentation.
-    """
-
-    output_names = ("scores",)
-
-    def __init__(self, layout: str, feature: str, channels: int, classes: int, size: int = 0) -> None:
-        super().__init__()
-        self.input_names = (feature,)
-        self.size = size
-        if layout == "segmentation":
-            self.head: nn.Module = LinearMap([channels], classes)
-        elif layout in ("finetuned", "linear-probe"):
-            self.head = (SceneClassifier if layout == "finetuned" else LinearProbe)(channels, classes)
-        else:
-            raise ValueError(f"there is no head {layout!r}")
-        if bool(size) != isinstance(self.head, LinearMap):
-            raise ValueError("a segmentation, and nothing else, has a size")
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """Logits B x classes, or B x classes x size x size; float32."""
-        arguments = ([feature], (self.size, self.size)) if self.size else (feature,)
-        logits: Tensor = self.head(*arguments)
-        return logits
 
 
 class SmartiesPair(nn.Module):
