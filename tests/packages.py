@@ -405,6 +405,28 @@ def staged_encoder(folder: Path, *, name: str = "staged") -> Package:
     return build(package, {**graphs, "LICENSE": LICENCE}, patches, outputs, folder)
 
 
+def pyramid_encoder(folder: Path, window: int = 64, *, name: str = "pyramid") -> Package:
+    """An encoder of one image of 3 bands: maps `p4`, `p8`, `p16`, `p32`, the means of so many pixels, and `mean`."""
+    strides = {f"p{stride}": stride for stride in (4, 8, 16, 32)}
+    package = replace(
+        _bundle(name, 3, 1, Tiling(window, 32, 8), None, {}),
+        kind="encoder",
+        task="embed",
+        outputs=(),
+        features=(*(Feature(key, 3, window // stride) for key, stride in strides.items()), Feature("mean", 3, 0)),
+    )
+    nodes = [
+        helper.make_node("AveragePool", ["image"], [key], kernel_shape=[stride] * 2, strides=[stride] * 2)
+        for key, stride in strides.items()
+    ]
+    nodes.append(helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0))
+    shapes = {feature.name: ["batch", 3, *([feature.size] * 2 if feature.size else [])] for feature in package.features}
+    graph = _graph(nodes, {"image": ["batch", 3, window, window]}, shapes, {}, ())
+    patches = {"image": np.random.default_rng(0).normal(0, 1, (1, 3, 19, 19)).astype(np.float32)}
+    outputs = run_graph(graph, golden.expand_all(package, patches))
+    return build(package, {"model.onnx": graph, "LICENSE": LICENCE}, patches, outputs, folder)
+
+
 def _graph(
     nodes: Sequence[Any],
     inputs: Mapping[str, Sequence[int | str]],

@@ -11,6 +11,7 @@ from typing import Any
 
 from backend.manifest import schema
 from backend.manifest.package import (
+    DETECTION_VALUES,
     SCHEMA,
     BandNeed,
     ClassInfo,
@@ -262,6 +263,8 @@ def _mlm_outputs(package: Package) -> list[dict[str, Any]]:
         shape, order = [-1, max(1, len(output.classes))], ["batch", "class"]
         if package.task in ("segment", "change"):
             shape, order = [*shape, window, window], [*order, "height", "width"]
+        elif package.task == "detect":
+            shape, order = [-1, -1, DETECTION_VALUES], ["batch", "detection", "value"]
         results.append(
             {
                 "name": output.name,

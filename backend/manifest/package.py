@@ -17,6 +17,8 @@ RUNTIMES = ("onnxruntime", "torch")
 PRECISIONS = ("fp32", "bf16", "int8")
 MOMENTS = ("any", "before", "after")
 RESIZINGS = ("bilinear", "cubic")
+DETECTION_VALUES = 7  # of one box: x, y, width, height in pixels, angle in radians, score, class
+DETECTION_SCORE = 5  # place of the score among them
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class ClassInfo:
 @dataclass(frozen=True)
 class Output:
     """One output of the graph that tasks use: (B, len(classes), window, window) scores for maps.
+
+    Of a detector it is (B, most boxes, `DETECTION_VALUES`), by falling score, which is -1 where there is no box.
 
     Classes are in channel order. `thresholds` is empty (the largest score wins) or holds one per class: for "sigmoid" a
     class is present from its threshold on. With "identity" the graph's own values are the scores.

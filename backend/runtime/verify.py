@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from backend.manifest import golden
-from backend.manifest.package import Package
+from backend.manifest.package import DETECTION_SCORE, Package
 from backend.protocol.errors import EarthPrismError
 from backend.protocol.jobs import ComputeSpec
 from backend.runtime.choice import Choice, open_session, usable_variants, variant_for
+
+TIED = 1e-4  # scores that differ by less count as equal; float32 sums of other order differ by about 1e-6
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,26 @@ def _difference(found: np.ndarray, stored: np.ndarray) -> float:
     sampled = golden.sample(found, stored.shape[2:])
     if sampled.shape != stored.shape or not np.isfinite(sampled).all():
         return float("inf")
+    if stored.ndim == 3:
+        pairs = zip(sampled, stored, strict=True)
+        return max((_between_detections(one, other) for one, other in pairs), default=0.0)
     return float(np.abs(sampled - stored).max(initial=0.0))
+
+
+def _between_detections(found: np.ndarray, stored: np.ndarray) -> float:
+    """Largest difference of two lists of boxes, N x `DETECTION_VALUES` by falling score.
+
+    The k-th scores are compared, and every box with the one most like it in the other list. Rounding exchanges boxes
+    with almost the same score; where a list is full, it also decides which of those with the last score is still in it:
+    these need no partner.
+    """
+    scores = np.abs(found[:, DETECTION_SCORE] - stored[:, DETECTION_SCORE]).max(initial=0.0)
+    last = max(found[-1, DETECTION_SCORE], stored[-1, DETECTION_SCORE])
+    floor = last + TIED if last > 0 else 0.0
+    partners = np.abs(found[:, None] - stored[None]).max(axis=2)
+    extra = partners.min(axis=1)[found[:, DETECTION_SCORE] > floor]
+    missed = partners.min(axis=0)[stored[:, DETECTION_SCORE] > floor]
+    return float(max(scores, extra.max(initial=0.0), missed.max(initial=0.0)))
 
 
 def verify(package: Package, compute: ComputeSpec | None = None) -> list[Check]:

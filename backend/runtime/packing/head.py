@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from backend.manifest.build import build
 from backend.manifest.check import check_head
 from backend.manifest.package import ClassInfo, Output, Package, Tiling, Variant
 from backend.protocol.errors import ParameterError
+from backend.runtime.choice import Choice, open_session
 from backend.runtime.torch_session import TorchSession
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.safetensors"
 OUTPUTS = {"segment": "scores", "change": "scores", "classify": "scores", "detect": "detections"}
-PATCH = 5  # positions per side of the golden patch of a map
+CHANGED = ClassInfo(1, "changed", "#d7301f")
+PATCH = 5  # positions per side of the golden patch of a map, less where many channels leave no room
 GOLDEN_ROOM = 60_000  # bytes of the golden file for what the head gives
+GOLDEN_HEADER = 5_000  # and for the names of its tensors
 
 
 def describe_head(
@@ -72,7 +74,6 @@ def describe_head(
     share = window / encoder.tiling.window
     multiple = max(1, round(encoder.tiling.multiple * share))
     architecture = "detector" if task == "detect" else "head"
-    outputs = ("before", "after") if head == "upernet-semantic-change" else (OUTPUTS[task],)
     package = Package(
         Path(),
         name,
@@ -80,36 +81,75 @@ def describe_head(
         title,
         "head",
         task,
-        Tiling(window, multiple, 0 if task in ("classify", "detect") else round(encoder.tiling.margin * share)),
+        Tiling(window, multiple, round(encoder.tiling.margin * share)),
         (Variant("torch", "fp32", WEIGHTS, 1e-3, architecture, parameters),),
-        outputs=tuple(Output(output, activation, tuple(classes)) for output in outputs),
+        outputs=_outputs(head, task, activation, tuple(classes)),
         features=chosen,
         encoder=encoder.digest,
         architecture=f"{head} on {encoder.name}",
         **texts,
     )
-    if head == "upernet-semantic-change":
-        changed = (ClassInfo(1, "changed", "#d7301f"),)
-        package = replace(package, outputs=(*package.outputs, Output("changed", "identity", changed, (0.5,))))
     check_head(package, encoder)
     return package
 
 
-def golden_patches(package: Package, seed: int = 0) -> golden.Arrays:
-    """Golden inputs of a head: noise, since features are normalised; patches of maps, vectors whole."""
-    generator = np.random.default_rng(seed)
-    side = {name: min(PATCH, feature.size) for name, feature in package.head_inputs.items()}
-    return {
-        name: generator.normal(0, 1, (1, feature.channels, *([side[name]] * 2 if feature.size else ()))).astype(
-            np.float32
-        )
-        for name, feature in package.head_inputs.items()
-    }
+def _outputs(head: str, task: str, activation: str, classes: tuple[ClassInfo, ...]) -> tuple[Output, ...]:
+    """What a head gives; of semantic change the classes of both dates, and 1 where they differ."""
+    if head != "upernet-semantic-change":
+        return (Output(OUTPUTS[task], activation, classes),)
+    changed = Output("changed", "identity", (CHANGED,), (0.5,))
+    return Output("before", activation, classes), Output("after", activation, classes), changed
+
+
+def golden_patches(package: Package, encoder: Package) -> golden.Arrays:
+    """Golden inputs of a head: positions of what its encoder gives for its own golden input; vectors whole.
+
+    Of change, the later date is the earlier one upside down, so that something changes.
+
+    Args:
+        package: the head's description.
+        encoder: its encoder, installed with a variant in float32 that runs here.
+
+    Raises:
+        DeviceError, PackageError: the encoder does not run.
+    """
+    given = _encoded(encoder, [feature.name for feature in package.features])
+    side = _side(package)
+    patches = {}
+    for name, feature in package.head_inputs.items():
+        values = given[feature.name]
+        if feature.size:
+            turned = values[..., ::-1, ::-1] if package.task == "change" and name.startswith("after_") else values
+            values = golden.sample(turned, (min(side, feature.size),) * 2)
+        patches[name] = golden.as_float(values)
+    return patches
+
+
+def _encoded(encoder: Package, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Features of the encoder's golden input, in float32."""
+    inputs, _ = golden.read(encoder)
+    plain = [variant.runtime for variant in encoder.variants if variant.precision == "fp32"]
+    runtime = "torch" if "torch" in plain else "onnxruntime"
+    session = open_session(encoder, Choice(runtime, "fp32", "cpu", 1))
+    try:
+        return session.run(inputs, dict.fromkeys(names, "identity"))
+    finally:
+        session.close()
+
+
+def _side(package: Package) -> int:
+    """As many positions along each side of the golden patches as there is room for."""
+    room = files.LARGEST_GOLDEN - GOLDEN_ROOM - GOLDEN_HEADER
+    for side in range(PATCH, 1, -1):
+        if sum(4 * f.channels * min(side, max(1, f.size)) ** 2 for f in package.head_inputs.values()) <= room:
+            return side
+    return 1
 
 
 def pack_head(
     network: nn.Module,
     package: Package,
+    patches: Mapping[str, np.ndarray],
     folder: Path,
     licence: str,
     card: str,
@@ -117,13 +157,20 @@ def pack_head(
 ) -> Package:
     """Write a head's package into `folder`/NAME-VERSION; the golden output is torch's in float32.
 
+    Args:
+        network: the packaged head in evaluation mode, on the CPU.
+        package: its description.
+        patches: its golden input, see `golden_patches`.
+        licence: text of the licence with attribution.
+        card: the model card as Markdown.
+        graphs: files of the onnxruntime variants by name.
+
     Raises:
         OutputError: the package exists or cannot be written.
         PackageError: it would be refused on loading.
     """
     from backend.models.load import save_weights
 
-    patches = golden_patches(package)
     outputs = TorchSession(network).run(golden.expand_all(package, patches))
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / WEIGHTS

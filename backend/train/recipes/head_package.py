@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from backend.manifest import golden
 from backend.manifest.load import load
-from backend.manifest.package import ClassInfo, Package, Variant
+from backend.manifest.package import ClassInfo, Package
 from backend.models.load import initialise, load_weights
 from backend.models.registry import build
 from backend.protocol.errors import ParameterError
-from backend.runtime.onnx_session import OnnxSession
 from backend.runtime.packing.head import describe_head, golden_patches, pack_head
-from backend.runtime.torch_session import TorchSession
-from backend.train.export import export_onnx
-from backend.train.export_stages import Difference, quantised, with_tolerances
+from backend.train.export_head import export_head
 
 RANDOM = "The weights are random: this package shows the way from features to a result, and knows nothing of the Earth."
 
@@ -64,12 +60,13 @@ class HeadPackage:
 
 def run(recipe: HeadPackage) -> dict[str, Any]:
     """Pack a head."""
-    package = describe(recipe, load(recipe.encoder))
+    encoder = load(recipe.encoder)
+    package = describe(recipe, encoder)
     variant = package.variants[0]
     network = build(variant.architecture or "", variant.parameters, device="meta")
     network = load_weights(network, recipe.weights) if recipe.weights else initialise(network, seed=recipe.seed)
     precisions = [] if recipe.task == "detect" else [part for part in recipe.graphs.split(",") if part]
-    done = pack(network.eval(), package, Path(recipe.output), precisions)
+    done = pack(network.eval(), package, encoder, Path(recipe.output), precisions)
     return {"package": str(done.root), "digest": done.digest}
 
 
@@ -103,35 +100,23 @@ def describe(recipe: HeadPackage, encoder: Package) -> Package:
     )
 
 
-def pack(network: nn.Module, package: Package, folder: Path, precisions: Sequence[str] = ("fp32", "int8")) -> Package:
+def pack(
+    network: nn.Module,
+    package: Package,
+    encoder: Package,
+    folder: Path,
+    precisions: Sequence[str] = ("fp32", "int8"),
+) -> Package:
     """Write the package; an onnxruntime variant that strays from torch is left out."""
     licence = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
     card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n"
-    feeds = golden.expand_all(package, golden_patches(package))
-    expected = TorchSession(network).run(feeds)
+    patches = golden_patches(package, encoder)
+    feeds = golden.expand_all(package, patches)
     with tempfile.TemporaryDirectory() as scratch:
-        graphs = _export(network, feeds, Path(scratch)) if precisions else {}
-        graphs = {precision: graphs[precision] for precision in precisions}
-        differences = {
-            precision: Difference.between(OnnxSession(graph, precision).run(feeds), expected)
-            for precision, graph in graphs.items()
-        }
-        variants = [Variant("onnxruntime", precision, graph.name, 0.0) for precision, graph in graphs.items()]
-        package = with_tolerances(replace(package, variants=(*variants, *package.variants)), differences)
-        kept = {variant.file for variant in package.variants}
-        files = {graph.name: graph for graph in graphs.values() if graph.name in kept}
-        return pack_head(network, package, folder, licence, card, files)
-
-
-def _export(network: nn.Module, feeds: dict[str, np.ndarray], folder: Path) -> dict[str, Path]:
-    import onnx
-
-    plain = export_onnx(
-        network, {name: np.repeat(array, 2, axis=0) for name, array in feeds.items()}, folder / "head-fp32.onnx"
-    )
-    small = folder / "head-int8.onnx"
-    onnx.save(quantised(plain), small)
-    return {"fp32": plain, "int8": small}
+        graphs: dict[str, Path] = {}
+        if precisions:
+            package, graphs = export_head(network, package, feeds, Path(scratch), precisions)
+        return pack_head(network, package, patches, folder, licence, card, graphs)
 
 
 def _classes(text: str) -> tuple[ClassInfo, ...]:
