@@ -167,3 +167,28 @@ def test_both_runtimes_make_the_same_map(scene: dict[str, str], tmp_path: Path) 
         with rasterio.open(tmp_path / f"{runtime}-p.tif") as dataset:
             found[runtime] = dataset.read().astype(int)
     assert np.abs(found["onnxruntime"] - found["torch"]).max() <= 1  # of 250 levels
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # exports four graphs of an encoder
+def test_two_heads_of_one_pass_make_the_same_maps_in_both_runtimes(scene: dict[str, str], tmp_path: Path) -> None:
+    """SkySense V2: a head on one input and a head on all joined, of two dates of radar."""
+    made = encoder_package.run(encoder_package.EncoderPackage("skysense-v2-tiny", str(tmp_path), graphs="fp32"))
+    encoder = load_folder(Path(made["package"]))
+    heads = [
+        head(encoder, tmp_path, "ms-upernet", "upernet", MS, graphs="fp32", arguments="width=64"),
+        head(encoder, tmp_path, "fused-fcn", "fcn", "fused", graphs="fp32", window=64),
+    ]
+    inputs = ["--ms", scene["ms"], "--sar", scene["sar1"], "--sar", scene["sar2"]]
+    models = [part for package in (encoder, *heads) for part in ("--model", package.root)]
+    found = {}
+    for runtime in ("onnxruntime", "torch"):
+        outputs = ["--output", tmp_path / f"{runtime}.tif", "--probabilities", tmp_path / f"{runtime}-p.tif"]
+        result = done("segment", *inputs, *models, *outputs, "--runtime", runtime, "--precision", "fp32")
+        stored = []
+        for path in result["outputs"]["probabilities"]:
+            with rasterio.open(path) as dataset:
+                stored.append(dataset.read().astype(int))
+        assert len(stored) == 2
+        found[runtime] = np.stack(stored)
+    assert np.abs(found["onnxruntime"] - found["torch"]).max() <= 1  # of 250 levels
