@@ -321,18 +321,19 @@ def _value(name: str, shape: Sequence[int | str]) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
 
 
-def staged_encoder(folder: Path, *, name: str = "staged") -> Package:
+def staged_encoder(folder: Path, *, name: str = "staged", slots: Mapping[str, Any] | None = None) -> Package:
     """A staged encoder whose features can be computed by hand; all its maps have 4 x 4 positions and 2 channels.
 
     "hr" (B1; 32 px): `hr_map` = means of 8 x 8 px, and 0. "ms" (B1, B2; 8 px; up to 3 dates; bands may lack):
     `ms_map` = means of 2 x 2 px, 0 for a band that lacks. `fused` = mean over the valid entries; `image` = mean of
-    `fused` over positions plus the mean of the days.
+    `fused` over positions plus the mean of the days. `slots` replaces fields of both inputs.
     """
     hr = InputSlot("hr", "hr", (), (BandNeed("B1"),), "dn", 32, required=False, valid_input="hr_valid")
     ms = InputSlot(
         "ms", "ms", (), (BandNeed("B1"), BandNeed("B2")), "dn", 8, dates=(1, 3), temporal=True, required=False,
         days_input="ms_days", valid_input="ms_valid", bands_input="ms_bands",
     )  # fmt: skip
+    hr, ms = (replace(slot, **(slots or {})) for slot in (hr, ms))
     stages = {"hr": "hr.onnx", "ms": "ms.onnx"}
     package = replace(
         _bundle(name, 1, 1, Tiling(32, 8, 0), None, {}),

@@ -102,6 +102,8 @@ def _check_stages(package: Package) -> None:
     joined = [feature for name in package.joins for feature in package.features if feature.name == name]
     if len(joined) != len(package.joins) or sorted(f.slot for f in joined) != sorted(slots):
         _refuse("the join does not take exactly one feature of every input", f"it takes {', '.join(package.joins)}")
+    if not by_slot <= set(slots):
+        _refuse("a feature belongs to no input of the package", f"the inputs are {', '.join(slots)}")
     if len({(f.channels, f.size) for f in joined}) > 1 or not joined[0].size:
         _refuse("the features that are joined are not maps of one shape")
     if any(set(stages) != set(slots) for stages in staged):

@@ -59,6 +59,29 @@ def check(package: Package, sizes: Mapping[str, int]) -> None:
                 f'the golden tensor "input/{name}" has the shape {list(shape)}',
                 f"{axes} axes with {channels} channels of at most {side} x {side} values are declared",
             )
+    for name, allowed in _beside_images(package, {name: info.shape for name, info in infos.items()}).items():
+        shape = infos[f"input/{name}"].shape
+        if shape not in allowed:
+            raise PackageError(
+                f'the golden tensor "input/{name}" has the shape {list(shape)}',
+                f"beside its image it must have {' or '.join(str(list(one)) for one in allowed)}",
+            )
+
+
+def _beside_images(package: Package, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[tuple[int, ...]]]:
+    """Shapes that days, validity and bands may have beside the golden images."""
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for slot in package.inputs:
+        image = shapes[f"input/{slot.name}"]
+        by_date = (image[0], image[1] if slot.temporal else 1)
+        if slot.days_input:
+            found[slot.days_input] = [by_date]
+        if slot.valid_input:
+            side = package.feature(package.joins[0]).size if package.staged else 0
+            found[slot.valid_input] = [by_date, *([(*by_date, side, side)] if side else [])]
+        if slot.bands_input:
+            found[slot.bands_input] = [(image[0], len(slot.bands))]
+    return found
 
 
 def pack(inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], samples: int = 16) -> Arrays:

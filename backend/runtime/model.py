@@ -96,7 +96,7 @@ class Model:
         return parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
 
     def _complete(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Adds what optional slots that were not given hold: the fill value, and no valid date."""
+        """Adds what optional slots that were not given hold: the fill value, no valid date, no band."""
         absent = [slot for slot in self.inputs if slot.name not in feeds and not slot.required]
         if self._staged or not absent:  # a stage that is not given is left out
             return feeds
@@ -109,6 +109,8 @@ class Model:
             for name in (slot.days_input, slot.valid_input):
                 if name is not None:
                     added[name] = np.zeros((count, dates), dtype=np.float32)
+            if slot.bands_input is not None:
+                added[slot.bands_input] = np.zeros((count, len(slot.bands)), dtype=np.float32)
         return {**feeds, **added}
 
     def _pass(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -195,24 +197,35 @@ def _timed(assembly: Assembly, choice: Choice, wish: Wish) -> float:
         return measure(model)
 
 
-def blank_feeds(inputs: Sequence[InputSlot], count: int) -> dict[str, np.ndarray]:
-    """Feeds of the right shapes with repeatable noise, for measurements; every date is valid."""
+def blank_feeds(
+    inputs: Sequence[InputSlot], count: int, dates: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Feeds of the right shapes with repeatable noise, for measurements; every date is valid.
+
+    Args:
+        dates: of slots with several dates, by slot name; else the fewest that the slot takes.
+    """
     generator = np.random.default_rng(0)
     feeds: dict[str, np.ndarray] = {}
     for slot in inputs:
-        shape = (count, *((slot.dates[0],) if slot.temporal else ()), len(slot.bands), slot.size, slot.size)
+        given = (dates or {}).get(slot.name, slot.dates[0])
+        shape = (count, *((given,) if slot.temporal else ()), len(slot.bands), slot.size, slot.size)
         feeds[slot.name] = generator.random(shape, dtype=np.float32)
         for name in (slot.days_input, slot.valid_input):
             if name is not None:
-                feeds[name] = np.ones((count, slot.dates[0]), dtype=np.float32)
+                feeds[name] = np.ones((count, given), dtype=np.float32)
         if slot.bands_input is not None:
             feeds[slot.bands_input] = np.ones((count, len(slot.bands)), dtype=np.float32)
     return feeds
 
 
-def measure(model: Model, seconds: float = 0.3) -> float:
-    """Seconds per window: the best of at least two batches, for about `seconds`, after one that warms up."""
-    feeds = blank_feeds(model.inputs, model.choice.batch)
+def measure(model: Model, seconds: float = 0.3, dates: Mapping[str, int] | None = None) -> float:
+    """Seconds per window: the best of at least two batches, for about `seconds`, after one that warms up.
+
+    Args:
+        dates: see `blank_feeds`.
+    """
+    feeds = blank_feeds(model.inputs, model.choice.batch, dates)
     model.run(feeds)
     taken: list[float] = []
     while len(taken) < 2 or sum(taken) < seconds:

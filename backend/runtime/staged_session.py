@@ -49,6 +49,9 @@ class StagedSession:
         known = {slot.name for slot in given} | {""}
         names = wanted if wanted is not None else [f.name for f in self._package.features if f.slot in known]
         features = [self._package.feature(name) for name in names]
+        for feature in features:
+            if feature.slot not in known:
+                raise PackageError(f'"{feature.name}" is made of the input {feature.slot}', "it is not given")
         joined = [feature.name for feature in features if not feature.slot]
         direct = {feature.slot for feature in features}
         found: dict[str, Any] = {}
@@ -57,7 +60,8 @@ class StagedSession:
             if joined or slot.name in direct:
                 by_date = self._encode(slot, feeds)
                 entries.append(by_date[self._joined_feature(slot)])
-                found.update({name: over_dates(value) for name, value in by_date.items()})
+                valid = feeds.get(slot.valid_input) if slot.valid_input else None
+                found.update({name: over_dates(value, valid) for name, value in by_date.items()})
         if joined:
             found.update(self._join(given, entries, feeds, joined))
         return {name: found[name] if on_device else _on_host(found[name]) for name in names}
@@ -70,6 +74,8 @@ class StagedSession:
             raise cancelled()
         if stage not in self._sessions:
             self._sessions[stage] = self._open_stage(stage)
+            if self._stopped:  # while it was opened, so that `interrupt` did not see it
+                raise cancelled()
         return self._sessions[stage]
 
     def _encode(self, slot: InputSlot, feeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +125,8 @@ class StagedSession:
         """Releases memory."""
         for session in self._sessions.values():
             session.close()
+        self._sessions.clear()
+        self._open_stage = _closed  # the stages' own opener holds the network that they share
 
 
 def _everywhere(valid: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -128,9 +136,38 @@ def _everywhere(valid: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(valid[..., None, None], shape) if valid.ndim == 2 else valid
 
 
-def over_dates(values: Any) -> Any:
-    """A single input's feature (B, T, …) without its date axis: the mean over the dates (of one date: itself)."""
-    return values[:, 0] if values.shape[1] == 1 else values.mean(1)
+def _closed(stage: str) -> Session:
+    raise PackageError(f"the stage {stage} is closed")
+
+
+def over_dates(values: Any, valid: np.ndarray | None = None) -> Any:
+    """A single input's feature without its date axis: the mean over the dates that have data (of one date: itself).
+
+    Args:
+        values: (B, T, C) or (B, T, C, H, W), array or tensor.
+        valid: 1 where a date has data, else 0, (B, T) or (B, T, s, s); None: everywhere. Without any, all dates count.
+    """
+    if values.shape[1] == 1:
+        return values[:, 0]
+    if valid is None or valid.all():
+        return values.mean(1)
+    shares = _shares(valid, values.shape[3:])
+    if not isinstance(values, np.ndarray):
+        shares = values.new_tensor(shares)
+    return (values * shares[:, :, None]).sum(1)
+
+
+def _shares(valid: np.ndarray, sides: tuple[int, ...]) -> np.ndarray:
+    """Weights of the dates, (B, T, *sides), that sum to 1; `sides` is empty for vectors."""
+    if not sides:
+        weights = valid.reshape(*valid.shape[:2], -1).mean(axis=2)
+    elif valid.ndim == 2:
+        weights = np.broadcast_to(valid[:, :, None, None], (*valid.shape, *sides))
+    else:  # the nearest of the s x s positions
+        rows, cols = (np.arange(side) * many // side for side, many in zip(sides, valid.shape[2:], strict=True))
+        weights = valid[..., rows[:, None], cols]
+    weights = np.where(weights.any(axis=1, keepdims=True), weights, 1.0)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def joined_parts(parts: Sequence[Any], axis: int) -> Any:

@@ -42,6 +42,14 @@ class SlotInput:
         """For each band of the slot whether the rasters have it."""
         return self.resolved[0].present
 
+    @property
+    def note(self) -> str:
+        """What the user should know about bands that lack; "" for nothing."""
+        lacking = [band.name for band, there in zip(self.slot.bands, self.present, strict=True) if not there]
+        if not lacking:
+            return ""
+        return f"the {TITLES[self.slot.modality]} input lacks {', '.join(lacking)}; the model does without"
+
     def feed(self, window: int, cells: int = 0) -> Feed:
         """What the pipeline reads.
 

@@ -86,7 +86,7 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec, wind
     _check_emptiness(main, scene.crop(inside))
     footprint_wgs84(scene.crop(inside))  # what has no outline on the Earth is refused now, not after the run
     result = None
-    chosen = grid.crs is not None or grid.resolution is not None
+    chosen = grid.crs is not None or grid.resolution is not None or grid.reference not in ("finest", "model")
     if (seen.crs != wanted.crs or seen.pixel_size != wanted.pixel_size) and (scene == seen or chosen):
         result = wanted.crop(wanted.window_of_bounds(scene.crop(inside).bounds, scene.crs))
     return Place(scene, inside, result, note, areas)
@@ -197,9 +197,9 @@ def _model_grid(wanted: Grid, low: float, high: float) -> Grid:
 
 
 def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
-    """Pixels where every required input has a raster."""
+    """Pixels where every required input has a raster; one that is not required must touch the scene at least."""
     window = scene.window
-    for item in (item for item in inputs if item.slot.required):
+    for item in inputs:
         covered = [footprint(scene, resolved.source.grid).intersect(scene.window) for resolved in item.resolved]
         filled = [c for c in covered if not c.empty]
         if not filled:
@@ -208,6 +208,8 @@ def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
                 f'"{item.specs[0].paths[0]}" lies elsewhere than the main input',
                 "choose rasters of the same place",
             )
+        if not item.slot.required:
+            continue
         col, row = min(c.col for c in filled), min(c.row for c in filled)
         union = Window(col, row, max(c.right for c in filled) - col, max(c.bottom for c in filled) - row)
         window = window.intersect(union)

@@ -29,7 +29,8 @@ def plan(job: SceneJob) -> dict[str, Any]:
     with gdal_environment(), set_up(job) as setup:
         with open_filters(setup.place, job.mask) as filters:
             windows = windows_touched(setup.plan, filters)
-        seconds = measure(setup.model) * windows * OVERHEAD
+        dates = {item.slot.name: len(item.resolved) for item in setup.inputs}
+        seconds = measure(setup.model, dates=dates) * windows * OVERHEAD
         grid = setup.place.result or setup.plan.output_grid
         swath = max(s.reach - s.origin for s in setup.plan.swaths)
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import rasterio
 
 from backend import __version__
 from backend.manifest.load import load
-from backend.manifest.package import Package, Tiling
+from backend.manifest.package import InputSlot, Package, Tiling
 from backend.protocol.errors import PackageError, ParameterError
 from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
 from backend.runtime.assembly import Assembly, assemble
@@ -25,7 +25,7 @@ from backend.scene.memory import MemoryModel
 from backend.scene.plan import SWATH_WIDTH, Plan, make_plan
 from backend.scene.run import finished_description, stored_description
 from backend.scene.strips import Feed
-from backend.tasks.inputs import SlotInput, match_inputs
+from backend.tasks.inputs import OPTIONS, TITLES, SlotInput, match_inputs
 from backend.tasks.outputs import ResultFiles, check_outputs, feature_files, head_files, space_warning
 from backend.tasks.place import Place, describe_place, find_place
 
@@ -68,6 +68,7 @@ class Setup:
         area, swath = self.plan.area, max(s.reach - s.origin for s in self.plan.swaths)
         profiles = [profile for head in self.heads for profile in head.profiles.values()]
         notes = [warning for item in self.inputs for resolved in item.resolved for warning in resolved.warnings]
+        notes += [item.note for item in self.inputs]
         notes += [self.place.note, space_warning(self.output.parent, area.width * area.height, profiles)]
         needed, budget = self.memory.bytes_for(swath), self.job.compute.memory
         if needed > budget:
@@ -148,7 +149,8 @@ def check(job: SceneJob) -> Checked:
     output = Path(job.output).absolute()
     assembly = assemble(tuple(load(name) for name in job.models))
     work = _embedding(job, assembly) if isinstance(job, EmbedJob) else _segmentation(job, assembly)
-    inputs = match_inputs(job.inputs, assembly.producers, assembly.inputs)
+    inputs = match_inputs(job.inputs, assembly.producers, _slots(job, assembly, work))
+    _check_sizes(inputs, work)
     place = find_place(inputs, job.grid, job.area, work.tiling.window)
     return Checked(job, output, assembly, work, inputs, place, _earlier_choice(job, output))
 
@@ -171,13 +173,15 @@ def set_up(job: SceneJob) -> Iterator[Setup]:
     with open_model(assembly.packages, job.compute, checked.earlier, wish) as model:
         memory = _memory(model, inputs, feeds, work)
         multiple = math.lcm(*(feed.multiple for feed in feeds))
+        swath = memory.swath_width(job.compute.memory, max(window, SWATH_WIDTH // _finest(feeds)))
         plan = make_plan(
             place.scene,
             place.area,
             window,
             _wanted_stride(job, work.tiling, multiple),
-            memory.swath_width(job.compute.memory, max(window, SWATH_WIDTH // _finest(feeds))),
-            multiple=multiple,
+            swath,
+            memory.chunk_rows(swath),
+            multiple,
         )
         yield Setup(job, checked.output, model, inputs, place, plan, feeds, work.results, memory)
 
@@ -210,6 +214,40 @@ def _embedding(job: EmbedJob, assembly: Assembly) -> Work:
     margin = round(base.tiling.margin * feature.size / base.tiling.window)
     tiling = Tiling(feature.size, 1, min(margin, (feature.size - 1) // 2))
     return Work(feature_files(job, base, feature), tiling, (feature.name,))
+
+
+def _slots(job: SceneJob, assembly: Assembly, work: Work) -> tuple[InputSlot, ...]:
+    """The inputs that matter: of a feature that one input gives, that one alone.
+
+    Raises:
+        ParameterError: another input was given.
+    """
+    names = {assembly.base.feature(name).slot for name in work.features} - {""}
+    if not names:
+        return assembly.inputs
+    slots = tuple(replace(slot, required=True) for slot in assembly.inputs if slot.name in names)
+    modalities = {slot.modality for slot in slots}
+    for spec in job.inputs:
+        if spec.modality not in modalities:
+            kinds = " and ".join(TITLES[name] for name in sorted(modalities))
+            raise ParameterError(
+                f"{' and '.join(work.features)} is made of the {kinds} input alone",
+                f'"{spec.paths[0]}" ({OPTIONS[spec.modality]}) would not be looked at',
+                "leave it out, or choose another feature",
+            )
+    return slots
+
+
+def _check_sizes(inputs: Sequence[SlotInput], work: Work) -> None:
+    """Refuse what the engine cannot lay pixel on pixel."""
+    for slot in (item.slot for item in inputs):
+        if slot.size % work.tiling.window and work.tiling.window % slot.size:
+            raise PackageError(
+                f"{work.results[0].package.reference} cannot be run over a scene",
+                f'the {slot.size} pixels of its input "{slot.name}" and the {work.tiling.window} of its result are no '
+                "whole multiple of each other",
+                "choose another model, or another feature of it" if work.features else "choose another model",
+            )
 
 
 def _options(job: SceneJob) -> dict[str, Any]:
@@ -297,8 +335,9 @@ def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], wo
         for item, feed in zip(inputs, feeds, strict=True)
     )
     channels = sum(head.output.channels for head in work.results)
+    written = sum(p.count * np.dtype(p.dtype).itemsize for head in work.results for p in head.profiles.values())
     stored = sum(file.stat().st_size for p in model.packages for file in p.root.iterdir() if file.is_file())
-    return MemoryModel(bands, channels, work.tiling.window, model.choice.batch, 2 * stored)
+    return MemoryModel(bands, channels, work.tiling.window, model.choice.batch, 2 * stored, written)
 
 
 def _version(package: str) -> str:

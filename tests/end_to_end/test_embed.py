@@ -1,18 +1,23 @@
-"""`earthprism embed` as a user calls it: real processes, real rasters, embeddings that can be computed by hand."""
+"""`earthprism embed` as a user calls it: real rasters, embeddings that can be computed by hand."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.warp import transform
 
 from backend.manifest.package import Package
 from tests import packages
-from tests.end_to_end.command import earthprism
+from tests.end_to_end.command import done, earthprism, refused, snapshot
+from tests.end_to_end.processes import ROOT
 
 LEFT, TOP = 500_000.0, 4_700_000.0
 SIDE = 104  # pixels of the fine raster; 13 positions of 8 px, more than one window
@@ -29,11 +34,18 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, list[Packa
     return packages.encoder_and_heads(tmp_path_factory.mktemp("heads"))
 
 
-def write(path: Path, values: np.ndarray, pixel: float, nodata: float | None = None, crs: str = "EPSG:32631") -> Path:
+def write(
+    path: Path,
+    values: np.ndarray,
+    pixel: float,
+    nodata: float | None = None,
+    crs: str = "EPSG:32631",
+    corner: tuple[float, float] = (LEFT, TOP),
+) -> Path:
     count, height, width = values.shape
     with rasterio.open(
         path, "w", driver="GTiff", count=count, height=height, width=width, dtype="float32", crs=crs, nodata=nodata,
-        transform=Affine(pixel, 0, LEFT, 0, -pixel, TOP),
+        transform=Affine(pixel, 0, corner[0], 0, -pixel, corner[1]),
     ) as dataset:  # fmt: skip
         dataset.write(values)
         for band in range(count):
@@ -66,18 +78,19 @@ def ms(tmp_path: Path) -> Path:
     return write(tmp_path / "ms.tif", noise(2, SIDE // 4, SIDE // 4, seed=1), COARSE)
 
 
+def values_of(path: Path) -> np.ndarray:
+    with rasterio.open(path) as dataset:
+        return dataset.read()
+
+
 def test_one_sensor(encoder: Package, hr: Path, tmp_path: Path) -> None:
-    done = earthprism("embed", "--hr", hr, "--model", encoder.root, "--output", tmp_path / "e.tif", "--json")
-    assert done.code == 0, done.err
+    result = done("embed", "--hr", hr, "--model", encoder.root, "--output", tmp_path / "e.tif")
     found = embedding(tmp_path / "e.tif")
-    with rasterio.open(hr) as dataset:
-        expected = pooled(dataset.read(), 8)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(found[0], pooled(values_of(hr), 8)[0], atol=1e-5)
     np.testing.assert_array_equal(found[1], 0)
     with rasterio.open(tmp_path / "e.tif") as dataset:
         assert dataset.transform == Affine(8, 0, LEFT, 0, -8, TOP) and dataset.crs.to_epsg() == 32631
         assert dataset.descriptions == ("fused 1", "fused 2")
-    result = json.loads(done.out)
     assert result["outputs"]["embedding"] == [str(tmp_path / "e.tif")] and result["windows"] == 16
     described = json.loads((tmp_path / "e.run.json").read_text())
     assert described["task"] == "embed" and described["outputs"]["embedding"] == ["e.tif"]
@@ -85,38 +98,65 @@ def test_one_sensor(encoder: Package, hr: Path, tmp_path: Path) -> None:
 
 
 def test_two_sensors_each_on_its_own_pixels(encoder: Package, hr: Path, ms: Path, tmp_path: Path) -> None:
-    done = earthprism("embed", "--hr", hr, "--ms", ms, "--model", encoder.root, "--output", tmp_path / "e.tif")
-    assert done.code == 0, done.err
-    with rasterio.open(hr) as fine, rasterio.open(ms) as coarse:
-        one, other = pooled(fine.read(), 8), pooled(coarse.read(), 2)
+    done("embed", "--hr", hr, "--ms", ms, "--model", encoder.root, "--output", tmp_path / "e.tif")
+    one, other = pooled(values_of(hr), 8), pooled(values_of(ms), 2)
     found = embedding(tmp_path / "e.tif")
     np.testing.assert_allclose(found[0], (one[0] + other[0]) / 2, atol=1e-5)
     np.testing.assert_allclose(found[1], other[1] / 2, atol=1e-5)
 
 
-def test_a_gap_in_one_date_is_filled_by_the_others(encoder: Package, tmp_path: Path) -> None:
-    side = SIDE // 4
-    first, second = noise(2, side, side, seed=2), noise(2, side, side, seed=3)
+def test_two_sensors_in_different_coordinate_systems(encoder: Package, hr: Path, tmp_path: Path) -> None:
+    """The second one is constant, so that resampling it changes nothing, and ends inside the first."""
+    (left,), (top,) = transform("EPSG:32631", "EPSG:32632", [LEFT - 30], [TOP + 30])
+    values = np.broadcast_to(np.float32([3, 5])[:, None, None], (2, 25, 25))
+    path = write(tmp_path / "other.tif", values, COARSE, crs="EPSG:32632", corner=(left, top))
+    done("embed", "--hr", hr, "--ms", path, "--model", encoder.root, "--output", tmp_path / "e.tif")
+    one, found = pooled(values_of(hr), 8)[0], embedding(tmp_path / "e.tif")
+    assert np.isfinite(found).all()
+    # Of the 2 x 2 pixels of a position all are there, or none, or, on the border, two or three: the others are 0.
+    share = found[1] / 2.5
+    assert set(np.unique(share)) <= {0, 0.5, 0.75, 1} and {0, 1} <= set(np.unique(share))
+    np.testing.assert_allclose(found[0], np.where(share > 0, (one + 3 * share) / 2, one), atol=1e-5)
+
+
+def test_inputs_that_do_not_overlap(encoder: Package, hr: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "far.tif", noise(2, 26, 26), COARSE, corner=(LEFT + 5000, TOP))
+    before = snapshot(tmp_path)
+    job = ["--hr", hr, "--ms", path, "--model", encoder.root, "--output", tmp_path / "e.tif"]
+    for command in (["embed"], ["plan", "embed"]):
+        said = refused(*command, *job)
+        assert "do not overlap" in said and "far.tif" in said
+    assert snapshot(tmp_path) == before
+
+
+def gappy_series(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Two dates; five rows of positions have no data in the first, two of these in neither."""
+    first, second = noise(2, SIDE // 4, SIDE // 4, seed=2), noise(2, SIDE // 4, SIDE // 4, seed=3)
     first[:, :10] = -1
     second[:, :4] = -1
-    paths = [write(tmp_path / f"{n}.tif", values, COARSE, -1.0) for n, values in (("a", first), ("b", second))]
-    inputs = [
-        part for path, day in zip(paths, (1, 2), strict=True) for part in ("--ms", f"{path}::date=2024-05-0{day}")
-    ]
-    done = earthprism("embed", *inputs, "--model", encoder.root, "--output", tmp_path / "e.tif")
-    assert done.code == 0, done.err
+    inputs = []
+    for day, values in enumerate((first, second), start=1):
+        path = write(folder / f"{day}.tif", values, COARSE, -1.0)
+        inputs += ["--ms", f"{path}::date=2024-05-0{day}"]
+    return inputs, pooled(first, 2), pooled(second, 2)
+
+
+@pytest.mark.parametrize("feature", ["fused", "ms_map"])
+def test_a_gap_in_one_date_is_filled_by_the_others(encoder: Package, tmp_path: Path, feature: str) -> None:
+    inputs, one, other = gappy_series(tmp_path)
+    output = ["--output", tmp_path / "e.tif", "--feature", feature]
+    done("embed", *inputs, "--model", encoder.root, *output)
     found = embedding(tmp_path / "e.tif")
-    one, other = pooled(first, 2), pooled(second, 2)
     assert np.isnan(found[:, :2]).all()
     np.testing.assert_allclose(found[:, 2:5], other[:, 2:5], atol=1e-5)
     np.testing.assert_allclose(found[:, 5:], (one[:, 5:] + other[:, 5:]) / 2, atol=1e-5)
 
 
-def test_a_band_that_lacks(encoder: Package, tmp_path: Path) -> None:
+def test_a_band_that_lacks_is_said(encoder: Package, tmp_path: Path) -> None:
     values = noise(1, SIDE // 4, SIDE // 4)
     path = write(tmp_path / "one.tif", values, COARSE)
-    done = earthprism("embed", "--ms", path, "--model", encoder.root, "--output", tmp_path / "e.tif")
-    assert done.code == 0, done.err
+    result = done("embed", "--ms", path, "--model", encoder.root, "--output", tmp_path / "e.tif")
+    assert any("lacks B2" in warning for warning in result["warnings"])
     found = embedding(tmp_path / "e.tif")
     np.testing.assert_allclose(found[0], pooled(values, 2)[0], atol=1e-5)
     np.testing.assert_array_equal(found[1], 0)
@@ -136,12 +176,47 @@ def test_an_area_gives_what_the_whole_scene_gives(encoder: Package, hr: Path, tm
     np.testing.assert_array_equal(part[inside], same[inside])
 
 
-def test_one_feature_of_one_input(encoder: Package, hr: Path, ms: Path, tmp_path: Path) -> None:
-    both = ["--hr", hr, "--ms", ms, "--model", encoder.root, "--output", tmp_path / "e.tif"]
-    done = earthprism("embed", *both, "--feature", "ms_map")
-    assert done.code == 0, done.err
-    with rasterio.open(ms) as dataset:
-        np.testing.assert_allclose(embedding(tmp_path / "e.tif"), pooled(dataset.read(), 2), atol=1e-5)
+def test_a_feature_of_one_input(encoder: Package, hr: Path, ms: Path, tmp_path: Path) -> None:
+    output = ["--model", encoder.root, "--output", tmp_path / "e.tif", "--feature", "ms_map"]
+    before = snapshot(tmp_path)
+    assert "hr.tif" in refused("embed", "--hr", hr, "--ms", ms, *output)
+    assert "made of the multispectral input alone" in refused("embed", "--hr", hr, *output)
+    assert snapshot(tmp_path) == before
+    done("embed", "--ms", ms, *output)
+    np.testing.assert_allclose(embedding(tmp_path / "e.tif"), pooled(values_of(ms), 2), atol=1e-5)
+
+
+def test_the_grid_of_another_raster(encoder: Package, hr: Path, tmp_path: Path) -> None:
+    reference = write(tmp_path / "grid.tif", noise(1, 40, 40), FINE, corner=(LEFT + 16, TOP - 24))
+    done("embed", "--hr", hr, "--model", encoder.root, "--output", tmp_path / "e.tif", "--grid", reference)
+    with rasterio.open(tmp_path / "e.tif") as dataset:
+        assert dataset.transform == Affine(8, 0, LEFT + 16, 0, -8, TOP - 24) and dataset.shape == (5, 5)
+        np.testing.assert_allclose(dataset.read(1), pooled(values_of(hr)[:, 24:64, 16:56], 8)[0], atol=1e-5)
+
+
+def test_the_models_own_pixels(tmp_path: Path) -> None:
+    """A raster of 2 m for a model of 1 m: positions of 8 m."""
+    package = packages.staged_encoder(tmp_path / "model", slots={"gsd_m": (1.0, 1.0)})
+    path = write(tmp_path / "coarse.tif", np.full((1, 52, 52), 3, np.float32), 2 * FINE)
+    job = ["embed", "--hr", path, "--model", package.root, "--output", tmp_path / "e.tif"]
+    assert "made for pixels of 1 to 1 m" in refused(*job)
+    result = done(*job, "--grid", "model")
+    assert any("resampled to 1 m" in warning for warning in result["warnings"])
+    found = embedding(tmp_path / "e.tif")
+    with rasterio.open(tmp_path / "e.tif") as dataset:
+        assert dataset.res == pytest.approx((8, 8), rel=1e-3)
+    np.testing.assert_allclose(found[0, :-1, :-1], 3, atol=1e-5)
+
+
+def test_another_coordinate_system(encoder: Package, tmp_path: Path) -> None:
+    path = write(tmp_path / "flat.tif", np.full((1, SIDE, SIDE), 3, np.float32), FINE)
+    output = ["--model", encoder.root, "--output", tmp_path / "e.tif", "--crs", "EPSG:32632"]
+    done("embed", "--hr", path, *output)
+    found = embedding(tmp_path / "e.tif")[0]
+    with rasterio.open(tmp_path / "e.tif") as dataset:
+        assert dataset.crs.to_epsg() == 32632 and dataset.res == pytest.approx((8, 8), rel=0.05)
+    inside = found[3:-3, 3:-3]
+    np.testing.assert_allclose(inside, 3, atol=1e-4)
 
 
 def test_another_grid(encoder: Package, hr: Path, tmp_path: Path) -> None:
@@ -152,6 +227,22 @@ def test_another_grid(encoder: Package, hr: Path, tmp_path: Path) -> None:
         assert dataset.res == (16.0, 16.0)
         inside = fine.read(1)[:96, :96]
         np.testing.assert_allclose(dataset.read(1)[:6, :6], pooled(inside[None], 16)[0], atol=1e-5)
+
+
+def test_killed_and_taken_up(encoder: Package, tmp_path: Path) -> None:
+    """A scene of several chunks; what was finished is not computed again."""
+    path = write(tmp_path / "long.tif", noise(1, 16_384, 40), FINE)
+    job = ["embed", "--hr", path, "--model", encoder.root, "--output", tmp_path / "e.tif", "--device", "cpu"]
+    command = [sys.executable, "-m", "backend", *map(str, job)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not list(tmp_path.glob("e.tif.parts/*/embedding/*.tif")):
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+    assert not (tmp_path / "e.tif").exists()
+    result = done(*job, "--resume")
+    assert 0 < result["windows"] < 2 * 512
+    np.testing.assert_allclose(embedding(tmp_path / "e.tif")[0], pooled(values_of(path), 8)[0], atol=1e-5)
 
 
 def test_plan_and_resume(encoder: Package, hr: Path, tmp_path: Path) -> None:
@@ -176,9 +267,9 @@ def test_plan_and_resume(encoder: Package, hr: Path, tmp_path: Path) -> None:
 )
 def test_what_cannot_be(encoder: Package, hr: Path, tmp_path: Path, options: list[str], words: str) -> None:
     output = [] if "--output" in options else ["--output", tmp_path / "e.tif"]
-    done = earthprism("embed", "--hr", hr, "--model", encoder.root, *output, *options)
-    assert done.code == 2 and words in done.err and "Traceback" not in done.err
-    assert not list(tmp_path.glob("e.*"))
+    before = snapshot(tmp_path)
+    assert words in refused("embed", "--hr", hr, "--model", encoder.root, *output, *options)
+    assert snapshot(tmp_path) == before
 
 
 def test_a_head_is_no_encoder_and_an_encoder_makes_no_map(
@@ -186,12 +277,16 @@ def test_a_head_is_no_encoder_and_an_encoder_makes_no_map(
 ) -> None:
     output = ["--output", tmp_path / "e.tif"]
     models = ["--model", heads[0].root, "--model", heads[1][0].root]
-    done = earthprism("embed", "--ms", ms, *models, *output)
-    assert done.code == 2 and "is no encoder" in done.err
-    done = earthprism("segment", "--hr", hr, "--model", encoder.root, *output)
-    assert done.code == 2 and "gives no classes" in done.err
+    assert "is no encoder" in refused("embed", "--ms", ms, *models, *output)
+    assert "gives no classes" in refused("segment", "--hr", hr, "--model", encoder.root, *output)
 
 
 def test_an_input_that_the_encoder_does_not_take(encoder: Package, hr: Path, tmp_path: Path) -> None:
-    done = earthprism("embed", "--sar", hr, "--model", encoder.root, "--output", tmp_path / "e.tif")
-    assert done.code == 2 and "takes no SAR input" in done.err
+    said = refused("embed", "--sar", hr, "--model", encoder.root, "--output", tmp_path / "e.tif")
+    assert "takes no SAR input" in said
+
+
+def test_more_dates_than_the_encoder_takes(encoder: Package, ms: Path, tmp_path: Path) -> None:
+    inputs = [part for day in range(1, 5) for part in ("--ms", f"{ms}::date=2024-05-0{day}")]
+    said = refused("embed", *inputs, "--model", encoder.root, "--output", tmp_path / "e.tif")
+    assert "1 to 3 dates" in said and "4 were given" in said
