@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
-from backend.manifest.build import write_sums
-from backend.manifest.load import load_folder
-from backend.manifest.package import Package
+from backend.manifest.build import build
+from backend.manifest.package import BandNeed, InputSlot, Package
 from backend.protocol.errors import Cancelled, PackageError
-from backend.runtime.choice import Choice, open_session
+from backend.runtime.assembly import Assembly
+from backend.runtime.choice import Choice, default_batch, open_session
 from backend.runtime.model import Wish, open_model
 from backend.runtime.onnx_session import OnnxSession
-from backend.runtime.staged_session import StagedSession
+from backend.runtime.staged_session import StagedSession, over_dates
 from backend.runtime.verify import verify
 from tests import packages
 
@@ -124,6 +129,93 @@ def test_interrupt(encoder: Package) -> None:
 def test_nothing_given(encoder: Package) -> None:
     with pytest.raises(PackageError, match="no input"):
         open_session(encoder, CHOICE).run({})
+    with pytest.raises(PackageError, match='"hr_map" is made of the input hr'):
+        open_session(encoder, CHOICE).run(series(1, 1), {"hr_map": "identity"})
+
+
+def test_a_stage_that_is_not_needed_may_be_missing(encoder: Package, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(encoder.root, tmp_path / "copy"))
+    (root / "ms.onnx").unlink()
+    session = open_session(replace(encoder, root=root), CHOICE)
+    session.run({"hr": noise(1, 1, 32, 32)})
+    with pytest.raises(PackageError, match=r"ms\.onnx"):
+        session.run(series(1, 1))
+
+
+def test_a_closed_session_holds_nothing(encoder: Package) -> None:
+    opened: list[weakref.ref[OnnxSession]] = []
+
+    def open_stage(stage: str) -> OnnxSession:
+        found = OnnxSession(encoder.path("hr.onnx"), "fp32")
+        opened.append(weakref.ref(found))
+        return found
+
+    holder = weakref.ref(open_stage)
+    session = StagedSession(encoder, open_stage, ("onnxruntime", "fp32", "cpu"), 4)
+    del open_stage
+    session.run({"hr": noise(1, 1, 32, 32)}, {"hr_map": "identity"})
+    session.close()
+    gc.collect()
+    assert holder() is None and opened[0]() is None
+
+
+def test_dates_without_data_do_not_count_for_a_single_input(encoder: Package) -> None:
+    feeds = series(2, 3)
+    feeds["ms_valid"][0, 0, :2] = 0
+    feeds["ms_valid"][1] = 0  # no date has data: what comes out is not looked at, but finite
+    found = open_session(encoder, CHOICE).run(feeds, {"ms_map": "identity"})["ms_map"]
+    ms = pooled(feeds["ms"], 2)
+    np.testing.assert_allclose(found[0, :, :2], ms[0, 1:, :, :2].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(found[0, :, 2:], ms[0, :, :, 2:].mean(axis=0), atol=1e-6)
+    assert np.isfinite(found[1]).all()
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+def test_means_over_dates(tensors: bool) -> None:
+    """Maps finer and coarser than the validity take the nearest of its positions; vectors its share of each date."""
+    valid = np.ones((1, 2, 4, 4), np.float32)
+    valid[0, 0, :2] = 0
+    for side in (8, 4, 2):
+        maps = noise(1, 2, 3, side, side)
+        found = over_dates(torch.from_numpy(maps) if tensors else maps, valid)
+        half = side // 2
+        np.testing.assert_allclose(found[:, :, :half], maps[:, 1, :, :half], atol=1e-6)
+        np.testing.assert_allclose(found[:, :, half:], maps.mean(axis=1)[:, :, half:], atol=1e-6)
+        by_date = over_dates(torch.from_numpy(maps) if tensors else maps, np.array([[1, 0]], np.float32))
+        np.testing.assert_allclose(by_date, maps[:, 0], atol=1e-6)
+    vectors = noise(1, 2, 3)
+    found = over_dates(torch.from_numpy(vectors) if tensors else vectors, valid)
+    np.testing.assert_allclose(found, (vectors[:, 0] / 3 + vectors[:, 1] * 2 / 3), atol=1e-6)
+
+
+def test_int8_takes_every_image_alone(encoder: Package, tmp_path: Path) -> None:
+    """The scale of dynamic quantisation is one per call: other windows and dates must not change it."""
+    graph = tmp_path / "hr.onnx"
+    graph.write_bytes(quantising(encoder))
+    feeds = {"hr": noise(3, 1, 32, 32) * np.float32([1, 10, 100])[:, None, None, None]}
+
+    def session(batch: int) -> StagedSession:
+        return StagedSession(encoder, lambda stage: OnnxSession(graph, "int8"), ("onnxruntime", "int8", "cpu"), batch)
+
+    together = session(8).run(feeds, {"hr_map": "identity"})["hr_map"]
+    alone = [session(1).run({"hr": feeds["hr"][i : i + 1]}, {"hr_map": "identity"})["hr_map"] for i in range(3)]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    spoiled = packages.run_graph(str(graph), feeds)["hr_map"]
+    assert not np.array_equal(spoiled[0], together[0])
+
+
+def quantising(encoder: Package) -> bytes:
+    """The first stage, with its input rounded to 255 steps over the call's own range."""
+    model = onnx.load(encoder.path("hr.onnx"))
+    model.graph.node[0].input[0] = "rounded"
+    model.graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", ["steps", "scale", "zero_point"], ["rounded"]))
+    model.graph.node.insert(0, onnx.helper.make_node("DynamicQuantizeLinear", ["hr"], ["steps", "scale", "zero_point"]))
+    return bytes(model.SerializeToString())
+
+
+def test_int8_runs_one_window_per_call(encoder: Package) -> None:
+    assert default_batch(encoder, "cpu", "int8", "onnxruntime") == 1
+    assert default_batch(encoder, "cpu", "fp32", "onnxruntime") > 1
 
 
 def test_a_model_gives_the_features_that_are_wished_for(encoder: Package) -> None:
@@ -136,14 +228,55 @@ def test_a_model_gives_the_features_that_are_wished_for(encoder: Package) -> Non
     np.testing.assert_allclose(ms_map, fused, atol=1e-6)
 
 
-def test_a_stage_of_another_shape_is_refused(encoder: Package, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(encoder.root, folder)
-    shutil.copyfile(folder / "hr.onnx", folder / "ms.onnx")
-    size = (folder / "ms.onnx").stat().st_size
-    text = (folder / "model.json").read_text()
-    old = encoder.path("ms.onnx").stat().st_size
-    (folder / "model.json").write_text(text.replace(f'"file:size": {old}', f'"file:size": {size}'))
-    write_sums(folder)
-    with pytest.raises(PackageError, match=r"ms\.onnx"):
-        load_folder(folder)
+def test_a_wish_leaves_out_only_what_a_stage_computes(encoder: Package, tmp_path: Path) -> None:
+    wish = Wish(frozenset({"hr"}))
+    assert [slot.name for slot in wish.inputs(Assembly(encoder))] == ["hr"]
+    assert Wish().inputs(Assembly(encoder)) == encoder.inputs
+    plain = packages.two_sensor_package(tmp_path, sar_required=False)
+    assert [slot.name for slot in Wish(frozenset({"ms"})).inputs(Assembly(plain))] == ["ms", "sar"]
+
+
+def test_an_absent_input_of_one_graph_has_no_band(tmp_path: Path) -> None:
+    """Its band flags are zeros, beside an image of fill values."""
+    package = two_inputs_with_bands(tmp_path)
+    with open_model([package], choice=CHOICE) as model:
+        image = noise(2, 1, 16, 16)
+        (scores,) = model.run({"ms": image, "ms_bands": np.ones((2, 1), np.float32)})
+        np.testing.assert_array_equal(scores, image)
+        both = {"ms": image, "ms_bands": np.ones((2, 1), np.float32)}
+        (scores,) = model.run({**both, "raster": image, "raster_bands": np.ones((2, 1), np.float32)})
+        np.testing.assert_allclose(scores, 2 * image, atol=1e-6)
+
+
+def two_inputs_with_bands(folder: Path) -> Package:
+    """A bundle in one graph: the sum of its inputs, each times whether its band is there."""
+    ms, raster = (
+        InputSlot(
+            name, name, (), (BandNeed("B1"),), "dn", 16, fill=5.0, required=name == "ms", bands_input=f"{name}_bands"
+        )
+        for name in ("ms", "raster")
+    )
+    package = replace(
+        packages.identity_package(folder / "plain", window=16), root=Path(), name="with-bands", inputs=(ms, raster)
+    )
+    value, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    inputs = []
+    for name in ("ms", "raster"):
+        inputs.append(value(name, onnx.TensorProto.FLOAT, ["batch", 1, 16, 16]))
+        inputs.append(value(f"{name}_bands", onnx.TensorProto.FLOAT, ["batch", 1]))
+    nodes = [
+        node("Unsqueeze", ["ms_bands", "axes"], ["ms_there"]),
+        node("Unsqueeze", ["raster_bands", "axes"], ["raster_there"]),
+        node("Mul", ["ms", "ms_there"], ["one"]),
+        node("Mul", ["raster", "raster_there"], ["other"]),
+        node("Add", ["one", "other"], ["scores"]),
+    ]
+    axes = onnx.numpy_helper.from_array(np.array([2, 3], np.int64), "axes")
+    output = value("scores", onnx.TensorProto.FLOAT, ["batch", 1, 16, 16])
+    graph = onnx.helper.make_graph(nodes, "sum", inputs, [output], initializer=[axes])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    content = bytes(model.SerializeToString())
+    patches = {"ms": noise(1, 1, 16, 16), "raster": noise(1, 1, 16, 16, seed=1)}
+    patches |= {f"{name}_bands": np.ones((1, 1), np.float32) for name in ("ms", "raster")}
+    outputs = packages.run_graph(content, patches)
+    return build(package, {"model.onnx": content, "LICENSE": packages.LICENCE}, patches, outputs, folder)
