@@ -185,9 +185,9 @@ def _read_strip(
     arrays = {}
     for feed, place, dated in zip(feeds, places, rows, strict=True):
         values = np.stack([v for v, _ in dated]) if feed.temporal else dated[0][0]
-        arrays[feed.name] = _reflected(values, place.height, place.width)
+        arrays[feed.name] = _reflected(values, place)
         if feed.valid_name is not None:
-            valid = _reflected(np.stack([known for _, known in dated]), place.height, place.width)
+            valid = _reflected(np.stack([known for _, known in dated]), place)
             arrays[feed.valid_name] = _half_valid(valid, feed.cell)
     return Strip(segment, index, columns, arrays, wanted)
 
@@ -230,12 +230,22 @@ def _span(plan: Plan, swath: Swath, column: int) -> slice:
     return slice(at, at + plan.window)
 
 
-def _reflected(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The array mirrored at its lower and right edge up to the given size, for scenes smaller than a window."""
-    missing = height - values.shape[-2], width - values.shape[-1]
-    if missing == (0, 0):
+def _reflected(values: np.ndarray, place: Window) -> np.ndarray:
+    """The array mirrored at the scene's lower and right edge up to the size of its place, which is one window high.
+
+    Only the last window reaches over the right edge, and it is mirrored in itself: what it holds must not depend on how
+    far the swath begins to the left of it.
+    """
+    rows, cols = place.height - values.shape[-2], place.width - values.shape[-1]
+    if (rows, cols) == (0, 0):
         return values
-    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, m) for m in missing], mode="symmetric")
+    sides = [(0, 0)] * (values.ndim - 2)
+    values = np.pad(values, [*sides, (0, rows), (0, 0)], mode="symmetric")
+    if cols == 0:
+        return values
+    start = place.width - place.height  # of the last window
+    last = np.pad(values[..., start:], [*sides, (0, 0), (0, cols)], mode="symmetric")
+    return np.concatenate([values[..., :start], last], axis=-1)
 
 
 def window_of(strip: Strip, plan: Plan, column: int, name: str) -> np.ndarray:

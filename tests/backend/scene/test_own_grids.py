@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from backend.geo.grid import Window
 from backend.geo.reader import StripReader
 from backend.protocol.errors import ParameterError
+from backend.scene.finish import FeatureOutput
 from backend.scene.plan import Axis, Plan, make_plan
 from backend.scene.strips import Feed, Strip, read_strips, window_of
-from tests.backend.scene.scenes import LEFT, PIXEL, TOP, grid_of, source_of, write_scene
+from tests.backend.scene.scenes import LEFT, PIXEL, TOP, blend, grid_of, source_of, write_scene
 
 COARSE = 8  # pixels of the scene for one of a coarse input
 
@@ -152,3 +154,115 @@ def test_a_reader_of_the_zoomed_grid_needs_no_resampling(tmp_path: Path) -> None
     path = write_scene(tmp_path / "coarse.tif", values, transform=transform(PIXEL * COARSE))
     with StripReader(source_of(path), grid_of(64, 64).zoomed(Fraction(1, COARSE))) as reader:
         np.testing.assert_array_equal(reader.read(Window(0, 0, 8, 8))[0], values)
+
+
+# The engine as a whole, with a fine and a coarse input
+
+
+FINE = 4  # pixels of the fine input for one of the result
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> Plan:
+    """Any cut of a scene whose windows start at multiples of a coarse pixel; also scenes 1 px wide."""
+    width, height = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    col, row = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    area = Window(col, row, draw(st.integers(1, width - col)), draw(st.integers(1, height - row)))
+    if draw(st.booleans()):
+        area = Window(0, 0, width, height)
+    window = 8 * draw(st.integers(1, 3))
+    stride = 8 * draw(st.integers(1, window // 8))
+    return make_plan(
+        grid_of(width, height), area, window, stride, draw(st.integers(1, 90)), draw(st.integers(1, 60)), COARSE
+    )
+
+
+def of_means(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Channel 0: means of the fine input's blocks; channel 1: the coarse input's pixel; each where it is."""
+    fine, coarse = feeds["fine"][:, 0], feeds["coarse"][:, 0]
+    count, side = fine.shape[0], fine.shape[-1] // FINE
+    pooled = fine.reshape(count, side, FINE, side, FINE).mean(axis=(2, 4))
+    return [np.stack([pooled, coarse.repeat(COARSE, axis=1).repeat(COARSE, axis=2)], axis=1)]
+
+
+def of_context(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """As `of_means`, but depending on the other pixels of the window and on the place in it, as a real model does."""
+    (maps,) = of_means(feeds)
+    ramp = np.linspace(0, 1, maps.shape[-1], dtype=np.float32)
+    return [maps + maps.mean(axis=(2, 3), keepdims=True) + ramp * ramp[:, None]]
+
+
+def pair(folder: Path, plan: Plan) -> tuple[list[Feed], np.ndarray, np.ndarray]:
+    """A fine and a coarse input of the plan's scene, cached on disk by size; and their values."""
+    width, height = plan.scene.width, plan.scene.height
+    fine = noise(1, height * FINE, width * FINE)
+    coarse = noise(1, -(-height // COARSE), -(-width // COARSE), seed=1)
+    paths = folder / f"fine-{height}-{width}.tif", folder / f"coarse-{height}-{width}.tif"
+    if not paths[1].exists():
+        write_scene(paths[0], fine, transform=transform(PIXEL / FINE))
+        write_scene(paths[1], coarse, transform=transform(PIXEL * COARSE))
+    feeds = [feed(paths[0], "fine", ratio=Fraction(FINE)), feed(paths[1], "coarse", ratio=Fraction(1, COARSE))]
+    return feeds, fine[0], coarse[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pairs")
+
+
+@settings(max_examples=40, deadline=None)
+@given(cuts(), st.integers(1, 5))
+def test_every_position_gets_its_own_pixels(folder: Path, plan: Plan, batch: int) -> None:
+    feeds, fine, coarse = pair(folder, plan)
+    height, width = plan.scene.shape
+    result = blend(plan, feeds, 2, of_means, batch=batch)
+    assert (result.written == 1).all() and result.wanted.all()
+    pooled = fine.reshape(height, FINE, width, FINE).mean(axis=(1, 3))
+    spread = coarse.repeat(COARSE, axis=0).repeat(COARSE, axis=1)[:height, :width]
+    for found, expected in zip(result.scores, (pooled, spread), strict=True):
+        np.testing.assert_allclose(found, expected[plan.area.slices()], atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts(), st.floats(-5, 5, width=32, allow_subnormal=False))
+def test_constant_in_constant_out(folder: Path, plan: Plan, value: float) -> None:
+    feeds, _, _ = pair(folder, plan)
+
+    def constant(given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [np.full((len(given["fine"]), 2, plan.window, plan.window), value, np.float32)]
+
+    np.testing.assert_allclose(blend(plan, feeds, 2, constant).scores, value, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts(), st.integers(1, 6), st.integers(1, 90), st.integers(1, 60))
+def test_batches_swaths_and_chunks_are_invisible(folder: Path, plan: Plan, batch: int, swath: int, rows: int) -> None:
+    feeds, _, _ = pair(folder, plan)
+    other = make_plan(plan.scene, plan.area, plan.window, _stride(plan), swath, rows, COARSE)
+    one, two = blend(plan, feeds, 2, of_context, batch=batch), blend(other, feeds, 2, of_context, batch=3)
+    np.testing.assert_allclose(one.scores, two.scores, rtol=1e-5, atol=1e-5)
+
+
+def _stride(plan: Plan) -> int:
+    """A stride that lays the same windows."""
+    return max((b - a for axis in (plan.cols, plan.rows) for a, b in pairwise(axis.starts)), default=plan.window)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts(), st.data())
+def test_an_interrupted_run_ends_in_the_same_bits(folder: Path, plan: Plan, data: st.DataObject) -> None:
+    feeds, _, _ = pair(folder, plan)
+    chunks = list(plan.chunks())
+    stop = data.draw(st.integers(0, len(chunks)))
+    result = blend(plan, feeds, 2, of_context, todo=chunks[:stop])
+    result = blend(plan, feeds, 2, of_context, todo=chunks[stop:], earlier=result)
+    np.testing.assert_array_equal(result.scores, blend(plan, feeds, 2, of_context).scores)
+
+
+def test_embeddings_are_nan_exactly_where_nothing_is_wanted() -> None:
+    output = FeatureOutput("embedding", 3)
+    scores, wanted = noise(3, 4, 5), np.random.default_rng(0).random((4, 5)) > 0.5
+    found = output.layers(scores, wanted)["embedding"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(found), np.broadcast_to(~wanted, found.shape))
+    np.testing.assert_array_equal(found[:, wanted], scores[:, wanted])
