@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Compression, Interleaving
 
 from backend.geo.cog import write_cog
 from backend.geo.grid import Grid, Window
@@ -144,6 +144,39 @@ def test_measurements_keep_scale_and_average_overviews(tmp_path: Path) -> None:
         means = array.reshape(2, 512, 2, 512, 2).mean(axis=(2, 4))
         assert np.abs(dataset.read() - means).max() <= 0.5
     assert not (tmp_path / "out.tif.aux.xml").exists()
+
+
+@pytest.mark.parametrize(("bands", "side", "dtype"), [(40, 520, "float32"), (40, 80, "float32"), (140, 520, "uint8")])
+def test_many_bands_are_stored_one_after_another(tmp_path: Path, bands: int, side: int, dtype: str) -> None:
+    """A block of all bands would take gigabytes to write; overviews still stand before the pixels."""
+    names = tuple(f"number {band}" for band in range(bands))
+    profile = RasterProfile(dtype, bands, 7, names, 0.5, tags={"a": "b"}, overview_resampling="average")
+    array = np.zeros((bands, side, side), dtype)
+    array[:, -50:, :50] = RANDOM.integers(0, 200, (bands, 50, 50))
+    write_chunk(tmp_path / "a.tif", array, utm_grid(side, side), profile)
+    write_cog(tmp_path / "a.tif", tmp_path / "out.tif", profile)
+    assert sorted(os.listdir(tmp_path)) == ["a.tif", "out.tif"]
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(), array)
+        assert dataset.interleaving is Interleaving.band and dataset.block_shapes[0] == (512, 512)
+        assert (dataset.nodata, dataset.scales[-1], dataset.descriptions) == (7, 0.5, names)
+        assert dataset.tags()["a"] == "b" and dataset.compression is Compression.deflate
+        assert dataset.overviews(1) == ([2] if side > 512 else [])
+        first = int(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+        directories = [int(dataset.get_tag_item("IFD_OFFSET", "TIFF", bidx=1, ovr=k)) for k in range(side // 512)]
+        assert all(place < first for place in directories)
+
+
+def test_large_rasters_of_many_bands_are_written_apart(tmp_path: Path) -> None:
+    """By a process of its own, as other large ones are."""
+    profile = RasterProfile("float32", 40, float("nan"), overview_resampling="average")
+    array = np.full((40, 720, 720), np.nan, np.float32)
+    array[:, 100:200, :50] = RANDOM.normal(size=(40, 100, 50))
+    write_chunk(tmp_path / "a.tif", array, utm_grid(720, 720), profile)
+    write_cog(tmp_path / "a.tif", tmp_path / "out.tif", profile)
+    with rasterio.open(tmp_path / "out.tif") as dataset:
+        np.testing.assert_array_equal(dataset.read(), array)
+        assert np.isnan(dataset.nodata) and dataset.overviews(1) == [2]
 
 
 def test_stale_side_files_go_with_the_raster_they_belonged_to(tmp_path: Path) -> None:
