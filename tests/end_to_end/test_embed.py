@@ -176,6 +176,19 @@ def test_an_area_gives_what_the_whole_scene_gives(encoder: Package, hr: Path, tm
     np.testing.assert_array_equal(part[inside], same[inside])
 
 
+@pytest.mark.parametrize(("size", "shape"), [((2, 2), (1, 1)), ((1, SIDE), (13, 1)), ((SIDE, 1), (1, 13))])
+def test_an_area_smaller_than_a_position(
+    encoder: Package, hr: Path, tmp_path: Path, size: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    left, top = LEFT + (20 if size[0] < SIDE else 0), TOP - (20 if size[1] < SIDE else 0)
+    extent = f"{left},{top - size[1]},{left + size[0]},{top}"
+    job = ["embed", "--hr", hr, "--extent", extent, "--extent-crs", "EPSG:32631", "--model", encoder.root]
+    done(*job, "--output", tmp_path / "e.tif")
+    row, col = (2 if side == 1 else 0 for side in shape)
+    expected = pooled(values_of(hr), 8)[0, row : row + shape[0], col : col + shape[1]]
+    np.testing.assert_allclose(embedding(tmp_path / "e.tif")[0], expected, atol=1e-5)
+
+
 def test_a_feature_of_one_input(encoder: Package, hr: Path, ms: Path, tmp_path: Path) -> None:
     output = ["--model", encoder.root, "--output", tmp_path / "e.tif", "--feature", "ms_map"]
     before = snapshot(tmp_path)
