@@ -7,7 +7,7 @@ an initialisation forgets shows at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -72,6 +72,13 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, str(path))
 
 
+def _parts_first(module: nn.Module) -> Iterator[nn.Module]:
+    """Every module behind its parts, which keep their order: so the whole has the last word."""
+    for child in module.children():
+        yield from _parts_first(child)
+    yield module
+
+
 def initialise(module: nn.Module, device: str = "cpu", seed: int | None = None) -> nn.Module:
     """Gives a module, usually built on the meta device, its initial values.
 
@@ -85,7 +92,7 @@ def initialise(module: nn.Module, device: str = "cpu", seed: int | None = None) 
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.is_floating_point():
                 tensor.fill_(float("nan"))
-    for part in reversed(list(module.modules())):  # parts before the whole, which thus has the last word
+    for part in _parts_first(module):
         reset = getattr(part, "reset_parameters", None)
         if callable(reset):
             reset()

@@ -22,6 +22,7 @@ from torch import nn
 
 from backend.manifest.package import InputSlot, Package, Variant
 from backend.models.stages import JOIN, Stage
+from backend.protocol.errors import ParameterError
 from backend.train.export import BATCH, export_onnx
 
 # Below this many bytes a tensor stays in its graph: shapes, norms, biases.
@@ -81,6 +82,9 @@ def export_stages(
     Returns:
         The variants, tolerances yet open, and every file by name.
     """
+    unknown = set(precisions) - {"fp32", "int8"}
+    if unknown:
+        raise ParameterError(f"there are no graphs in {', '.join(sorted(unknown))}", "", "choose fp32, int8 or both")
     files: dict[str, Path] = {}
     variants = []
     pools = {precision: WeightPool(folder / f"graphs-{precision}.data") for precision in precisions}

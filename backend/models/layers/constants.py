@@ -46,7 +46,8 @@ class Memory:
             return compute()
         kept = self._kept.get(key)
         if kept is None or not all(seen.still(weight) for seen, weight in zip(kept[0], weights, strict=True)):
-            kept = (tuple(_Seen(weight) for weight in weights), compute())
+            with torch.inference_mode(False), torch.no_grad():  # what is kept must serve training, too
+                kept = (tuple(_Seen(weight) for weight in weights), compute())
             self._kept[key] = kept
         return kept[1]
 
