@@ -66,7 +66,9 @@ def _bands_apart(source: str, target: str, options: Mapping[str, str]) -> None:
 
 def _end_with_parent() -> None:
     """Waits for the end of standard input, which comes when the parent dies however it dies."""
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: an interpreter that ends cannot take its buffer's lock from this thread, and aborts.
+    while os.read(sys.stdin.fileno(), 1 << 16):
+        pass
     os._exit(1)
 
 
@@ -86,5 +88,5 @@ def main() -> int:
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    # An ordinary exit would wait for, or abort in, the thread that reads standard input.
+    # An ordinary exit would wait for GDAL's threads and for what they still hold.
     os._exit(status)

@@ -232,7 +232,13 @@ def test_child_ends_when_its_parent_does(tmp_path: Path) -> None:
     huge = utm_grid(60_000, 60_000, 0.5)
     write_vrt(tmp_path / "huge.vrt", huge, CLASSES, [])
     script = Path(__file__).parents[3] / "backend" / "geo" / "translate.py"
-    request = {"source": str(tmp_path / "huge.vrt"), "target": str(tmp_path / "o.tif"), "options": {}, "cache_mb": 64}
+    request = {
+        "source": str(tmp_path / "huge.vrt"),
+        "target": str(tmp_path / "o.tif"),
+        "options": {},
+        "apart": False,
+        "cache_mb": 64,
+    }
     with subprocess.Popen([sys.executable, "-I", str(script)], stdin=subprocess.PIPE) as child:
         assert child.stdin is not None
         child.stdin.write(json.dumps(request).encode() + b"\n")

@@ -9,7 +9,7 @@ import torch
 
 from backend.models.baseline import Baseline, SpectralFeatures
 from backend.models.load import initialise
-from backend.models.registry import ARCHITECTURES, build
+from backend.models.registry import build
 
 SIX_BANDS: dict[str, Any] = {"input_name": "image", "mean": [0.1] * 6, "std": [0.2] * 6, "ratios": [1, 3, 1, 4]}
 
@@ -29,8 +29,7 @@ def test_every_parameter_learns() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-def test_registered_networks_name_their_tensors_and_stay_small() -> None:
-    assert set(ARCHITECTURES) == {"baseline"}
+def test_registered_network_names_its_tensors_and_stays_small() -> None:
     network = build("baseline", SIX_BANDS, device="meta")
     assert (network.input_names, network.output_names) == (("image",), ("scores",))
     assert sum(p.numel() for p in network.parameters()) < 300_000
