@@ -1,0 +1,70 @@
+"""What the trainer asks of an objective, whatever it trains."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Progress(NamedTuple):
+    """Where a run stands.
+
+    Attributes:
+        step: optimiser steps that are done.
+        steps: optimiser steps of the whole run.
+    """
+
+    step: int
+    steps: int
+
+    @property
+    def share(self) -> float:
+        """Done part of the run, 0 to 1."""
+        return min(1.0, self.step / max(1, self.steps))
+
+
+class Losses(NamedTuple):
+    """Losses of one batch.
+
+    Attributes:
+        total: scalar that is differentiated.
+        parts: what is logged, scalars by name, such as "pixel" or "balance"; without gradients.
+        counts: what was seen, by name, such as "samples" or "several_modalities"; added up over processes and steps.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    counts: dict[str, int]
+
+
+class Objective(nn.Module, ABC):
+    """Networks and what they are trained for. Its parameters that require gradients are what is optimised.
+
+    Everything that must survive a restart is a parameter or a persistent buffer: teachers, centres, counters.
+    """
+
+    @abstractmethod
+    def forward(self, batch: Any, progress: Progress) -> Losses:
+        """Losses of a batch; called under autocast, so losses compute in float32 where that matters."""
+
+    @abstractmethod
+    def exported(self) -> nn.Module:
+        """The network that is released: the student, or the teacher where there is one."""
+
+    def undecayed(self, name: str) -> bool:
+        """Whether a parameter goes without weight decay beside those of fewer than two dimensions."""
+        return False
+
+    def held(self, name: str, progress: Progress) -> bool:
+        """Whether a parameter is not moved yet, such as the last layer of a contrastive head at the begin."""
+        return False
+
+    def after_step(self, progress: Progress) -> None:
+        """What follows an optimiser step: teachers, centres."""
+
+    def blocks(self) -> Iterable[nn.Module]:
+        """Modules that are spread and recomputed as a unit, outermost repetition of the network."""
+        return ()
