@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Optional, Union
 
-from .jobs import AreaSpec, ComputeSpec, InputSpec, Job, SceneJob
+from .jobs import AreaSpec, ComputeSpec, GridSpec, InputSpec, Job, SceneJob
 
 # Versions of the protocol that this code speaks; the newest one that both sides know is used.
 OLDEST_VERSION = 1
@@ -114,6 +114,32 @@ class VerifyModel:
 
     name: str
     compute: ComputeSpec = field(default_factory=ComputeSpec)
+
+
+@dataclass(frozen=True)
+class FitModels:
+    """Which models take the inputs for a task, and why the others do not.
+
+    Attributes:
+        task: what the models are for, such as "segment" or "embed".
+        inputs: the rasters; none lists the models alone.
+        area: where to work.
+        grid: of the result.
+    """
+
+    kind: ClassVar[str] = "models-fit"
+
+    task: str
+    inputs: tuple[InputSpec, ...] = ()
+    area: AreaSpec = field(default_factory=AreaSpec)
+    grid: GridSpec = field(default_factory=GridSpec)
+
+
+@dataclass(frozen=True)
+class ListSensors:
+    """The sensors that an input can be said to be of."""
+
+    kind: ClassVar[str] = "sensors"
 
 
 @dataclass(frozen=True)
@@ -460,7 +486,7 @@ class Stopped:
 # --- envelopes ---------------------------------------------------------------------------------------------------
 
 Control = Union[Hello, Cancel, Shutdown, Status]
-Query = Union[Inspect, Plan, ListModels, DescribeModel, VerifyModel]
+Query = Union[Inspect, Plan, ListModels, DescribeModel, VerifyModel, FitModels, ListSensors]
 SessionMessage = Union[
     OpenSession, UpdateLabels, LearnLabels, PredictView, SuggestLabels, UndoLabels, SaveSession, CloseSession
 ]

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from backend.protocol.jobs import EmbedJob, InstallJob, RemoveJob, SceneJob, SegmentJob
-from backend.protocol.messages import DescribeModel, Inspect, ListModels, Plan, VerifyModel
+from backend.protocol.messages import (
+    DescribeModel,
+    FitModels,
+    Inspect,
+    ListModels,
+    ListSensors,
+    Plan,
+    VerifyModel,
+)
 from backend.tasks.context import Context
 
 Answer = dict[str, Any]
@@ -66,6 +74,18 @@ def _verify_model(query: VerifyModel) -> Answer:
     return models.verify(query.name, query.compute)
 
 
+def _fit_models(query: FitModels) -> Answer:
+    from backend.tasks import fit
+
+    return fit.fit(query)
+
+
+def _list_sensors(query: ListSensors) -> Answer:
+    from backend.tasks import fit
+
+    return fit.sensors()
+
+
 def _check_scene(job: SceneJob) -> None:
     from backend.tasks import scene
 
@@ -87,4 +107,6 @@ QUERIES: dict[type, Callable[[Any], Answer]] = {
     ListModels: _list_models,
     DescribeModel: _describe_model,
     VerifyModel: _verify_model,
+    FitModels: _fit_models,
+    ListSensors: _list_sensors,
 }

@@ -53,6 +53,8 @@ REQUESTS = {
     "models-list": m.ListModels(),
     "models-describe": m.DescribeModel("water-baseline-s2"),
     "models-verify": m.VerifyModel("water-baseline-s2", ComputeSpec(device="cpu")),
+    "models-fit": m.FitModels("segment", (_OPTICAL,), AreaSpec(aoi="area.gpkg"), GridSpec(crs="EPSG:32631")),
+    "sensors": m.ListSensors(),
     "session-open": m.OpenSession((_OPTICAL,), ("encoder",), "labels.gpkg", "class"),
     "session-labels": m.UpdateLabels("4", "labels.gpkg"),
     "session-learn": m.LearnLabels("4"),

@@ -1,0 +1,92 @@
+"""Which models take the given inputs for a task, and why the others do not; and which sensors there are to name."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from backend.geo.env import gdal_environment
+from backend.manifest import load, locate, store
+from backend.manifest.package import Package
+from backend.protocol.errors import EarthPrismError
+from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
+from backend.protocol.messages import FitModels
+from backend.sensors.catalogue import catalogue
+from backend.tasks.setup import check
+
+# Jobs by the task of the packages that they take.
+_JOBS: dict[str, type[SegmentJob] | type[EmbedJob]] = {"segment": SegmentJob, "embed": EmbedJob}
+
+
+def fit(query: FitModels) -> dict[str, Any]:
+    """Every usable package for the task, those that take the inputs first.
+
+    Returns:
+        "models": per package its reference, title, licence, pixel sizes, classes and "problem", which is "" where it
+        takes the inputs; "notes" says what would happen to them.
+    """
+    packages = [package for package in store.list_installed().packages if package.task == query.task]
+    with gdal_environment(), tempfile.TemporaryDirectory() as folder:
+        entries = [_entry(package, query, Path(folder) / "result.tif") for package in packages]
+    return {"models": sorted(entries, key=lambda entry: bool(entry["problem"]))}
+
+
+def sensors() -> dict[str, Any]:
+    """The sensors of the catalogue, for a choice by name."""
+    found = [
+        {"name": sensor.name, "title": sensor.title, "modality": sensor.modality, "unit": sensor.unit}
+        for sensor in catalogue().values()
+    ]
+    return {"sensors": found}
+
+
+def _entry(package: Package, query: FitModels, output: Path) -> dict[str, Any]:
+    problem, notes = _verdict(package, query, output)
+    legend = [[{"value": c.value, "name": c.name, "color": c.color} for c in out.classes] for out in package.outputs]
+    return {
+        "reference": package.reference,
+        "name": package.name,
+        "title": package.title,
+        "about": package.description,
+        "kind": package.kind,
+        "task": package.task,
+        "licence": package.licence,
+        "training": package.training,
+        "built_in": locate.is_built_in(package.root),
+        "modalities": [slot.modality for slot in _takes(package)],
+        "gsd_m": [list(slot.gsd_m) for slot in _takes(package)],
+        "classes": legend,
+        "problem": problem,
+        "notes": notes,
+    }
+
+
+def _takes(package: Package) -> tuple[Any, ...]:
+    """The inputs of a package; a head's are its encoder's."""
+    if package.inputs:
+        return package.inputs
+    from backend.runtime.assembly import assemble
+
+    try:
+        return assemble((package,)).inputs
+    except EarthPrismError:  # the verdict says that the encoder is not there
+        return ()
+
+
+def _verdict(package: Package, query: FitModels, output: Path) -> tuple[str, list[str]]:
+    """What speaks against the package, "" for nothing; and what the inputs would go through."""
+    if not query.inputs:
+        return "", []
+    try:
+        checked = check(_job(package, query, output))
+    except EarthPrismError as error:
+        return error.sentence(), []
+    warnings = [warning for item in checked.inputs for resolved in item.resolved for warning in resolved.warnings]
+    notes = [*warnings, *(item.note for item in checked.inputs), checked.place.note]
+    return "", [note for note in dict.fromkeys(notes) if note]
+
+
+def _job(package: Package, query: FitModels, output: Path) -> SceneJob:
+    reference = load.load(package.reference).reference
+    return _JOBS[query.task](tuple(query.inputs), (reference,), str(output), area=query.area, grid=query.grid)
