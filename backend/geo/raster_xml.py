@@ -6,6 +6,7 @@ result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement, indent, tostring  # nosec B405 - writes only, parses nothing
@@ -60,6 +61,7 @@ class RasterProfile:
         legend: classes of a class raster.
         tags: metadata items of the dataset.
         overview_resampling: "mode" for classes, "average" for measurements, "nearest".
+        range: least and largest number that can occur; None where that is open.
     """
 
     dtype: str
@@ -71,6 +73,7 @@ class RasterProfile:
     legend: Legend | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     overview_resampling: str = "nearest"
+    range: tuple[float, float] | None = None
 
     def description(self, band: int) -> str:
         """Name of a band (1-based); "" for none."""
@@ -122,8 +125,21 @@ def attribute_table(classes: Sequence[LegendClass]) -> Element:
     return table
 
 
+def nominal_statistics(profile: RasterProfile) -> dict[str, str]:
+    """What stands for statistics while a raster grows: its range, evenly used; nothing where the range is open.
+
+    A viewer that finds none computes them from what is there, and GDAL then writes them into the VRT: an old list of
+    chunks over a newer one.
+    """
+    if profile.range is None:
+        return {}
+    low, high = profile.range
+    values = {"MINIMUM": low, "MAXIMUM": high, "MEAN": (low + high) / 2, "STDDEV": (high - low) / math.sqrt(12)}
+    return {"STATISTICS_APPROXIMATE": "YES", **{f"STATISTICS_{name}": number(value) for name, value in values.items()}}
+
+
 def add_metadata(parent: Element, tags: Mapping[str, str]) -> None:
-    """Adds metadata items of the dataset."""
+    """Adds metadata items of the dataset, or of a band."""
     if tags:
         metadata = SubElement(parent, "Metadata")
         for key, value in tags.items():

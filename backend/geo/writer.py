@@ -27,6 +27,7 @@ from backend.geo.raster_xml import (
     RasterProfile,
     add_band_elements,
     add_metadata,
+    nominal_statistics,
     to_bytes,
 )
 from backend.protocol.errors import OutputError
@@ -79,12 +80,15 @@ def write_chunk(path: str | os.PathLike[str], array: NDArray[Any], grid: Grid, p
         write_atomically(path, memoryview(memory.getbuffer()))
 
 
-def write_vrt(path: str | os.PathLike[str], grid: Grid, profile: RasterProfile, chunks: Sequence[ChunkRef]) -> None:
+def write_vrt(
+    path: str | os.PathLike[str], grid: Grid, profile: RasterProfile, chunks: Sequence[ChunkRef], growing: bool = False
+) -> None:
     """Lists the finished chunks as one raster; replaces the file at once, so that a viewer never meets half of it.
 
     Args:
         path: the chunks are named relative to its folder.
         grid: of the whole raster; what no chunk covers is nodata.
+        growing: whether viewers look at it while more chunks come, see `nominal_statistics`.
 
     Raises:
         OutputError: when the disk is full or the folder not writable.
@@ -97,6 +101,7 @@ def write_vrt(path: str | os.PathLike[str], grid: Grid, profile: RasterProfile, 
     document.write(head)
     for band in range(1, profile.count + 1):
         element = Element("VRTRasterBand", dataType=GDAL_TYPES[profile.dtype], band=str(band))
+        add_metadata(element, nominal_statistics(profile) if growing else {})
         add_band_elements(element, profile, band)
         head, end_of_band = _opened(element)
         document.write(head)

@@ -6,7 +6,8 @@ A run's folder, `OUT.tif.parts`, holds
     <run>/<layer>/r…-c….tif     one file per chunk and layer, under the run's own identifier, so that a viewer that
                                 remembers an earlier run's file never mistakes it for this one's
     <run>/carry/r…-c….npy       blended sums that a chunk hands to its right neighbour
-    <layer>.vrt                 the chunks finished so far
+    <layer>.vrt                 the chunks finished so far, for viewers, who may write into it what GDAL wants to keep
+    <run>/<layer>.vrt           the same for the final file, which takes nothing from viewers
 """
 
 from __future__ import annotations
@@ -58,8 +59,14 @@ class ChunkStore:
         return tuple(self._done)
 
     def vrt(self, layer: str) -> Path:
-        """The file that lists a layer's finished chunks."""
+        """The file that lists a layer's finished chunks for viewers."""
         return self._folder / (layer.replace("/", "-") + ".vrt")
+
+    def whole(self, layer: str) -> Path:
+        """A raster of all finished chunks of a layer, listed now, which nobody else opens."""
+        path = self._root / (layer.replace("/", "-") + ".vrt")
+        self._list(layer, path, growing=False)
+        return path
 
     def write(self, chunk: Chunk, arrays: Mapping[str, np.ndarray], carry: Sequence[np.ndarray]) -> None:
         """Store a finished chunk.
@@ -100,13 +107,16 @@ class ChunkStore:
         begun = time.monotonic()
         if not force and begun < self._publish_after:
             return False
-        area = self._plan.area
-        for layer, profile in self._layers.items():
-            chunks = [ChunkRef(str(self._path(layer, c)), c.window.moved(-area.col, -area.row)) for c in self._done]
-            write_vrt(str(self.vrt(layer)), self._plan.output_grid, profile, chunks)
+        for layer in self._layers:
+            self._list(layer, self.vrt(layer), growing=True)
         ended = time.monotonic()
         self._publish_after = ended + max(PUBLISH_SECONDS, PUBLISH_PAUSES * (ended - begun))
         return True
+
+    def _list(self, layer: str, path: Path, growing: bool) -> None:
+        area = self._plan.area
+        chunks = [ChunkRef(str(self._path(layer, c)), c.window.moved(-area.col, -area.row)) for c in self._done]
+        write_vrt(path, self._plan.output_grid, self._layers[layer], chunks, growing)
 
     def _look(self) -> tuple[list[Chunk], list[Chunk]]:
         todo: list[Chunk] = []

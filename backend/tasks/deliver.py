@@ -43,7 +43,7 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
     for head in class_maps(setup):
         for layer, target in sorted(head.targets.items()):
             if layer != head.output.classes:
-                _translate(store.vrt(layer), target, head, layer, setup, context, "bilinear")
+                _translate(store.whole(layer), target, head, layer, setup, context, "bilinear")
                 found[layer.rpartition("/")[2]].append(str(target))
         draft = folder.path / f"{head.output.classes.replace('/', '-')}-final.tif"
         source = _sieved(head, folder, store, setup, context)
@@ -95,7 +95,7 @@ def _translate(
 
 def _sieved(head: HeadFiles, folder: RunFolder, store: ChunkStore, setup: Setup, context: Context) -> Path:
     """The class raster with regions below the minimum mapping unit merged into their neighbours."""
-    source = store.vrt(head.output.classes)
+    source = store.whole(head.output.classes)
     job = _job(setup)
     if not job.min_area:
         return source

@@ -33,7 +33,7 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
     layer, target = next(iter(result.targets.items()))
     context.check()
     write_cog(
-        store.vrt(layer),
+        store.whole(layer),
         target,
         result.profiles[layer],
         setup.place.result,

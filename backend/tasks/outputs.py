@@ -159,6 +159,7 @@ def _score_profile(package: Package, names: tuple[str, ...]) -> RasterProfile:
         scale=1.0 / PROBABILITY_LEVELS,
         tags=_tags(package),
         overview_resampling="average",
+        range=(0, PROBABILITY_LEVELS),
     )
 
 

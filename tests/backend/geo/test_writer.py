@@ -228,6 +228,17 @@ def test_large_translation_runs_apart_and_stops_at_once(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["empty.vrt", "huge.vrt", "out.tif", "out.tif.aux.xml"]
 
 
+def test_a_growing_raster_of_known_range_needs_no_statistics_computed(tmp_path: Path) -> None:
+    profile = RasterProfile("uint8", nodata=255, scale=0.004, range=(0, 250))
+    write_vrt(tmp_path / "growing.vrt", utm_grid(64, 64), profile, [], growing=True)
+    write_vrt(tmp_path / "whole.vrt", utm_grid(64, 64), profile, [])
+    with rasterio.open(tmp_path / "growing.vrt") as dataset:
+        tags = dataset.tags(1)
+        assert (float(tags["STATISTICS_MINIMUM"]), float(tags["STATISTICS_MAXIMUM"])) == (0, 250)
+    with rasterio.open(tmp_path / "whole.vrt") as dataset:
+        assert dataset.tags(1) == {}
+
+
 def test_child_ends_when_its_parent_does(tmp_path: Path) -> None:
     huge = utm_grid(60_000, 60_000, 0.5)
     write_vrt(tmp_path / "huge.vrt", huge, CLASSES, [])

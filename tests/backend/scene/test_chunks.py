@@ -58,6 +58,21 @@ def test_the_vrt_shows_finished_chunks_and_nodata_elsewhere_on_the_areas_grid(pl
         assert dataset.transform == plan.output_grid.transform and dataset.crs == plan.scene.crs
 
 
+def test_what_viewers_do_to_their_list_does_not_reach_the_final_file(plan: Plan, tmp_path: Path) -> None:
+    store = store_of(tmp_path, plan, head=2)
+    chunks = list(plan.chunks())
+    store.write(chunks[0], arrays_of(chunks[0], "head"), ())
+    store.publish(force=True)
+    old = store.vrt("head/classes").read_bytes()
+    for chunk in chunks[1:]:
+        store.write(chunk, arrays_of(chunk, "head"), ())
+    store.publish(force=True)
+    store.vrt("head/classes").write_bytes(old)  # as GDAL does when a viewer that has it open computes statistics
+    with rasterio.open(store.whole("head/classes")) as dataset:
+        assert (dataset.read(1) != NODATA).all()
+        assert not any(key.startswith("STATISTICS") for key in dataset.tags(1))
+
+
 def test_listing_chunks_twice_in_a_moment_is_skipped(plan: Plan, tmp_path: Path) -> None:
     store = store_of(tmp_path, plan, head=2)
     assert store.publish(force=True) and not store.publish() and store.publish(force=True)
