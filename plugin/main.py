@@ -5,24 +5,21 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from qgis.core import Qgis, QgsApplication
-from qgis.PyQt.QtCore import QCoreApplication
 from qgis.PyQt.QtGui import QIcon
 from qgis.PyQt.QtWidgets import QAction
 
 from ..backend.protocol.errors import EarthPrismError
 from ..backend.protocol.messages import Welcome
 from . import settings
+from .backend import Backend
 from .check import BackendCheck, summary
 from .environment import ROOT, find_python
+from .processing.provider import EarthPrismProvider
+from .text import translate
 
 MENU = "EarthPrism"
 # A cancelled check ends when its backend has been stopped, which takes 5 s at worst.
 PATIENCE_MS = 8000
-
-
-def translate(text: str) -> str:
-    """The text in the user's language."""
-    return str(QCoreApplication.translate("EarthPrism", text))
 
 
 class EarthPrismPlugin:
@@ -34,11 +31,19 @@ class EarthPrismPlugin:
 
     def __init__(self, iface: Any) -> None:
         self._iface = iface
+        self.backend = Backend()
+        self._provider: Optional[EarthPrismProvider] = None
         self._action: Optional[QAction] = None
         self._check: Optional[BackendCheck] = None
 
+    def initProcessing(self) -> None:
+        """Add the algorithms to the toolbox; under qgis_process this is all there is."""
+        self._provider = EarthPrismProvider(self.backend)
+        QgsApplication.processingRegistry().addProvider(self._provider)
+
     def initGui(self) -> None:
         """Add the action to the Raster menu and the toolbar."""
+        self.initProcessing()
         window = self._iface.mainWindow()
         self._action = QAction(
             QIcon(str(ROOT / "resources" / "icon.svg")), translate("Check EarthPrism backend"), window
@@ -49,7 +54,7 @@ class EarthPrismPlugin:
         self._iface.addToolBarIcon(self._action)
 
     def unload(self) -> None:
-        """Stop what runs and remove the action."""
+        """Stop what runs, take everything away and end the backend."""
         if self._check is not None:
             self._check.cancel()
             self._check.waitForFinished(PATIENCE_MS)
@@ -59,6 +64,10 @@ class EarthPrismPlugin:
             self._iface.removeToolBarIcon(self._action)
             self._action.deleteLater()
             self._action = None
+        if self._provider is not None:
+            QgsApplication.processingRegistry().removeProvider(self._provider)
+            self._provider = None
+        self.backend.close()
 
     def check_backend(self) -> None:
         """Start the backend in a task and report in the message bar."""

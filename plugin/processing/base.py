@@ -1,0 +1,184 @@
+"""What all algorithms share: inputs by modality, area, grid, and the run of a job with progress and cancel."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Optional
+
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingAlgorithm,
+    QgsProcessingException,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterCrs,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterMultipleLayers,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
+)
+
+from ...backend.protocol.errors import Cancelled, EarthPrismError, ParameterError
+from ...backend.protocol.jobs import AreaSpec, ComputeSpec, GridSpec, InputSpec, MaskSpec, SceneJob
+from ...backend.protocol.messages import JobEvent, Logged, Progress, Warned
+from ..sources import input_of, paths_of
+from ..text import translate
+
+# Modality and label by parameter.
+INPUTS = {
+    "HR": ("hr", "High-resolution optical"),
+    "MS": ("ms", "Multispectral, one layer per date"),
+    "SAR": ("sar", "Radar, one layer per date"),
+    "OTHER": ("raster", "Other sensor"),
+}
+TOLD_LABEL = "what the files do not say, such as sensor=sentinel-2-l2a; offset=-1000; date=2023-06-15"
+# What may be told, and how it is read.
+TOLD: dict[str, Callable[[str], Any]] = {
+    "sensor": str, "date": str, "unit": str, "offset": float, "scale": float, "nodata": float,
+    "bands": lambda text: tuple(text.split("/")),
+}  # fmt: skip
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+
+class SceneAlgorithm(QgsProcessingAlgorithm):
+    """An algorithm over the rasters of a place; `job` says what it asks of the backend."""
+
+    @abstractmethod
+    def job(self, parameters: Any, context: Any, shared: dict[str, Any]) -> SceneJob:
+        """The job, from the algorithm's own parameters and the shared arguments of every scene job."""
+
+    @abstractmethod
+    def results(self, job: Any, outputs: dict[str, Any], context: Any) -> dict[str, Any]:
+        """The algorithm's outputs, from those of the backend."""
+
+    def createInstance(self) -> SceneAlgorithm:
+        """A fresh one for each run."""
+        return type(self)()
+
+    def group(self) -> str:
+        """Its group in the toolbox."""
+        return translate("Scenes")
+
+    def groupId(self) -> str:
+        """The group's id."""
+        return "scenes"
+
+    def addInputs(self, model: str) -> None:
+        """Inputs, model and area; `model` is the default."""
+        raster = QgsProcessing.SourceType.TypeRaster
+        for name, (_, label) in INPUTS.items():
+            self.addParameter(QgsProcessingParameterMultipleLayers(name, translate(label), raster, optional=True))
+        self.addParameter(QgsProcessingParameterString("MODEL", translate("Model"), model))
+        self.addParameter(QgsProcessingParameterExtent("EXTENT", translate("Area"), optional=True))
+
+    def addFurther(self) -> None:
+        """What most runs leave as it is: mask, grid, device."""
+        kind = QgsProcessingParameterNumber.Type
+        told = [
+            QgsProcessingParameterString(f"{name}_TOLD", f"{translate(label)}: {translate(TOLD_LABEL)}", optional=True)
+            for name, (_, label) in INPUTS.items()
+        ]
+        for further in (
+            *told,
+            QgsProcessingParameterRasterLayer("MASK", translate("Mask, such as clouds"), optional=True),
+            QgsProcessingParameterString(
+                "MASK_VALUES", translate("Values of the mask that are invalid (empty: all but 0)"), "", optional=True
+            ),
+            QgsProcessingParameterCrs("CRS", translate("CRS of the result"), optional=True),
+            QgsProcessingParameterNumber(
+                "RESOLUTION", translate("Pixel size of the result"), kind.Double, optional=True, minValue=0
+            ),
+            QgsProcessingParameterEnum(
+                "PRECISION", translate("Precision"), list(PRECISIONS), defaultValue=0, usesStaticStrings=False
+            ),
+            QgsProcessingParameterString("DEVICE", translate("Device: auto, cpu, cuda:0, mps"), "auto"),
+            QgsProcessingParameterBoolean("RESUME", translate("Continue an interrupted run"), False),
+        ):
+            further.setFlags(further.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
+            self.addParameter(further)
+
+    def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
+        """Run the job; called in a thread of Processing's own."""
+        try:
+            job = self.job(parameters, context, self._shared(parameters, context))
+            client = self.provider().backend.client()
+            result = client.run(job, lambda event: _tell(event, feedback), feedback.isCanceled)
+        except Cancelled:
+            return {}
+        except EarthPrismError as error:
+            raise QgsProcessingException(error.sentence()) from error
+        return self.results(job, result["outputs"], context)
+
+    def _shared(self, parameters: Any, context: Any) -> dict[str, Any]:
+        inputs = tuple(
+            input_of(layer, modality, **told_of(self.parameterAsString(parameters, f"{name}_TOLD", context)))
+            for name, (modality, _) in INPUTS.items()
+            for layer in self.parameterAsLayerList(parameters, name, context) or ()
+        )
+        return {
+            "inputs": inputs,
+            "models": tuple(self.parameterAsString(parameters, "MODEL", context).replace(",", " ").split()),
+            "area": self._area(parameters, context, inputs),
+            "mask": self._mask(parameters, context),
+            "grid": self._grid(parameters, context),
+            "compute": ComputeSpec(
+                device=self.parameterAsString(parameters, "DEVICE", context) or "auto",
+                precision=PRECISIONS[self.parameterAsEnum(parameters, "PRECISION", context)],
+            ),
+            "if_exists": "resume" if self.parameterAsBoolean(parameters, "RESUME", context) else "overwrite",
+        }
+
+    def _area(self, parameters: Any, context: Any, inputs: tuple[InputSpec, ...]) -> AreaSpec:
+        if not parameters.get("EXTENT"):
+            return AreaSpec()
+        extent = self.parameterAsExtent(parameters, "EXTENT", context)
+        crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
+        bounds = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
+        return AreaSpec(extent=bounds, extent_crs=crs.authid() or crs.toWkt())
+
+    def _mask(self, parameters: Any, context: Any) -> Optional[MaskSpec]:
+        layer = self.parameterAsRasterLayer(parameters, "MASK", context)
+        if layer is None:
+            return None
+        text = self.parameterAsString(parameters, "MASK_VALUES", context)
+        try:
+            values = tuple(int(value) for value in text.replace(",", " ").split())
+        except ValueError as error:
+            raise QgsProcessingException(translate("The values of the mask must be whole numbers.")) from error
+        return MaskSpec(paths_of(layer)[0], values)
+
+    def _grid(self, parameters: Any, context: Any) -> GridSpec:
+        crs = self.parameterAsCrs(parameters, "CRS", context)
+        resolution = self.parameterAsDouble(parameters, "RESOLUTION", context)
+        return GridSpec(crs=(crs.authid() or crs.toWkt()) if crs.isValid() else None, resolution=resolution or None)
+
+
+def told_of(text: str) -> dict[str, Any]:
+    """What the user says of a modality's layers: "sensor=sentinel-2-l2a; offset=-1000".
+
+    Raises:
+        ParameterError: a word is unknown, or its value cannot be read.
+    """
+    found = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            found[name] = TOLD[name](value)
+        except (KeyError, ValueError) as error:
+            raise ParameterError(
+                translate("“{}” cannot be understood").format(part), "", translate("write it as {}").format(TOLD_LABEL)
+            ) from error
+    return found
+
+
+def _tell(event: JobEvent, feedback: Any) -> None:
+    if isinstance(event, Progress):
+        feedback.setProgress(100 * event.fraction)
+        feedback.setProgressText(event.stage)
+    elif isinstance(event, Warned):
+        feedback.pushWarning(event.text)
+    elif isinstance(event, Logged):
+        feedback.pushInfo(event.text)

@@ -1,0 +1,125 @@
+"""The toolbox's algorithms inside QGIS, with a real backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("qgis.core", reason="needs QGIS's Python: scripts/test plugin")
+
+from osgeo import gdal
+from qgis.core import QgsProcessingException, QgsProcessingFeedback, QgsProject, QgsRasterLayer
+
+from tests.plugin.scene import lake
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(plugin, light_python, python_setting, qgis_processing, qgis_new_project):
+    """`processing.run` of one of the plugin's algorithms."""
+    import processing
+
+    python_setting(str(light_python))
+
+    def start(algorithm, feedback=None, **parameters):
+        return processing.run(f"earthprism:{algorithm}", parameters, feedback=feedback)
+
+    return start
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return lake(tmp_path / "lake.tif")
+
+
+def classes_of(path):
+    return gdal.Open(str(path)).ReadAsArray()
+
+
+def test_segment_writes_what_the_command_line_writes(run, scene, tmp_path):
+    target = tmp_path / "water.tif"
+    done = run("segment", MS=[str(scene)], MODEL="water-baseline-s2", OUTPUT=str(target))
+    classes = classes_of(target)
+    assert done["OUTPUT"] == str(target) and classes.shape == (300, 300)
+    assert classes[150, 150] == 1 and classes[5, 5] == 0
+    areas = {area["name"]: area["area_m2"] for area in done["AREAS"][0]}
+    assert areas["water"] == pytest.approx(3.14159 * 900**2, rel=0.05)
+
+
+def test_segment_takes_layers_of_the_project_their_date_and_every_output(run, scene, tmp_path):
+    layer = QgsRasterLayer(str(scene), "lake")
+    QgsProject.instance().addMapLayer(layer)
+    files = {name: str(tmp_path / f"{name}.tif") for name in ("OUTPUT", "CONFIDENCE", "PROBABILITIES")}
+    polygons = str(tmp_path / "lake.gpkg")
+    done = run("segment", MS=[layer.id()], MODEL="water-baseline-s2", MIN_AREA=5000, POLYGONS=polygons, **files)
+    assert all(Path(done[name]).is_file() for name in (*files, "POLYGONS"))
+    record = json.loads(Path(done["RUN"]).read_text())
+    assert record["inputs"][0]["rasters"][0]["date"] == "2020-06-15"
+
+
+def test_an_area_in_another_crs(run, scene, tmp_path):
+    whole = QgsRasterLayer(str(scene), "lake").extent()
+    left, bottom = whole.xMinimum() + 500, whole.yMinimum() + 500
+    done = run(
+        "segment",
+        MS=[str(scene)],
+        MODEL="water-baseline-s2",
+        EXTENT=f"{left},{left + 1000},{bottom},{bottom + 1000} [EPSG:32631]",
+        OUTPUT=str(tmp_path / "part.tif"),
+    )
+    assert classes_of(done["OUTPUT"]).shape == (100, 100)
+
+
+def test_wrong_input_is_one_sentence(run, scene, tmp_path):
+    with pytest.raises(QgsProcessingException, match=r"no model|there is no"):
+        run("segment", MS=[str(scene)], MODEL="no-such-model", OUTPUT=str(tmp_path / "x.tif"))
+    with pytest.raises(QgsProcessingException, match="colour=red"):
+        run(
+            "segment",
+            MS=[str(scene)],
+            MS_TOLD="colour=red",
+            MODEL="water-baseline-s2",
+            OUTPUT=str(tmp_path / "x.tif"),
+        )
+    assert not (tmp_path / "x.tif").exists()
+
+
+def test_cancel_ends_the_run_and_leaves_no_result(run, tmp_path):
+    scene = lake(tmp_path / "large.tif", size=4000)
+
+    class Impatient(QgsProcessingFeedback):
+        def setProgress(self, progress):
+            if progress > 0:
+                self.cancel()
+
+    feedback = Impatient()
+    done = run("segment", feedback, MS=[str(scene)], MODEL="water-baseline-s2", OUTPUT=str(tmp_path / "large-w.tif"))
+    assert feedback.isCanceled() and done == {} and not (tmp_path / "large-w.tif").exists()
+    assert (tmp_path / "large-w.tif.parts").is_dir()
+
+
+def test_headless_with_qgis_process(scene, light_python, tmp_path):
+    program = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
+    if program is None:
+        pytest.skip("needs the program qgis_process")
+    folder = tmp_path / "profile" / "profiles" / "default"
+    (folder / "python" / "plugins").mkdir(parents=True)
+    (folder / "python" / "plugins" / "earthprism").symlink_to(ROOT)
+    (folder / "QGIS").mkdir()
+    (folder / "QGIS" / "QGIS3.ini").write_text(
+        f"[PythonPlugins]\nearthprism=true\n[earthprism]\npython={light_python}\n"
+    )
+    environment = {**os.environ, "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "profile"), "QT_QPA_PLATFORM": "offscreen"}
+    command = [program, "--json", "run", "earthprism:segment", "--", f"MS={scene}", "MODEL=water-baseline-s2"]
+    done = subprocess.run(
+        [*command, f"OUTPUT={tmp_path / 'water.tif'}"], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["results"]["OUTPUT"] == str(tmp_path / "water.tif")
+    assert classes_of(tmp_path / "water.tif")[150, 150] == 1
