@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from backend.manifest.onnx_graph import read_graph
 from backend.manifest.package import Package, Variant
 from backend.protocol.errors import DeviceError, ParameterError, ResumeError
 from backend.protocol.jobs import ComputeSpec
@@ -146,6 +147,24 @@ def _obstacle(variant: Variant, wanted: str) -> str:
     if variant.precision == "bf16" and _device(variant, wanted) == "cpu" and not cpu_has_bf16():
         return "this processor does not compute in bf16 itself, it would be slower than fp32: choose the precision auto"
     return ""
+
+
+def stored_bytes(package: Package, choice: Choice, slots: Collection[str] | None = None) -> int:
+    """Bytes on disk of what `open_session` and a run read of a package, other variants left out.
+
+    Args:
+        slots: the inputs that are given, for a staged encoder in onnxruntime; None for all.
+    """
+    variant = variant_for(package, choice.runtime, choice.precision)
+    if variant is None:
+        return 0
+    stages = {file for slot, file in variant.stages.items() if slots is None or slot in slots}
+    paths = [package.path(name) for name in {variant.file, *stages}]
+    if variant.runtime != "onnxruntime":
+        return sum(path.stat().st_size for path in paths)
+    # Graphs share weights that lie beside them: each piece counts once.
+    outside = {piece for path in paths for piece in read_graph(path).external}
+    return sum(path.stat().st_size for path in paths) + sum(piece.length for piece in outside)
 
 
 def open_session(package: Package, choice: Choice) -> Session:

@@ -16,6 +16,7 @@ from backend.runtime.assembly import Assembly, assemble
 from backend.runtime.choice import Choice, open_session
 from backend.runtime.precision import choose
 from backend.runtime.session import Session
+from backend.runtime.staged_session import StagedSession
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ class Model:
             ) from error
         self._halved = True
         self.choice = replace(self.choice, batch=self.choice.batch // 2)
+        if isinstance(self._base, StagedSession):  # the dates of few windows may still be many images
+            self._base.batch = self.choice.batch
 
     def interrupt(self) -> None:
         """Makes the present and every later `run` raise `Cancelled`, within a second; from any thread."""

@@ -28,14 +28,15 @@ class StagedSession:
     Args:
         package: a staged encoder.
         open_stage: opens the session of a slot, or of "join"; called when the stage is needed first.
-        batch: most images per call of a slot's graph.
+        batch: most images per call of a slot's graph; may be lowered when memory runs out.
     """
 
     def __init__(self, package: Package, open_stage: Open, choice: tuple[str, str, str], batch: int) -> None:
         self.runtime, self.precision, self.device = choice
         self.inputs = tuple(slot.name for slot in package.inputs)
         self.outputs = tuple(feature.name for feature in package.features)
-        self._package, self._open_stage, self._batch = package, open_stage, batch
+        self.batch = batch
+        self._package, self._open_stage = package, open_stage
         self._sessions: dict[str, Session] = {}
         self._stopped = False
 
@@ -89,8 +90,8 @@ class StagedSession:
             images[slot.bands_input] = np.repeat(there, dates, axis=0)
         session = self._session(slot.name)
         parts = [
-            session.run({name: array[i : i + self._batch] for name, array in images.items()}, on_device=True)
-            for i in range(0, count * dates, self._batch)
+            session.run({name: array[i : i + self.batch] for name, array in images.items()}, on_device=True)
+            for i in range(0, count * dates, self.batch)
         ]
         found = {}
         for name in parts[0]:

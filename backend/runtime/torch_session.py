@@ -69,8 +69,8 @@ class TorchSession:
         self.outputs: tuple[str, ...] = tuple(network.output_names)
         # Convolutions read channels last several times faster in bfloat16 and on graphics processors.
         self._module: Any = network.eval().to(device).to(memory_format=self._torch.channels_last)
-        for part in self._module.modules():
-            part.register_forward_pre_hook(self._check)
+        # The network may be shared by several sessions: what is hung on it is taken off again.
+        self._hooks = [part.register_forward_pre_hook(self._check) for part in self._module.modules()]
 
     def _check(self, module: object, arguments: object) -> None:
         if self._stopped.is_set():
@@ -129,6 +129,9 @@ class TorchSession:
 
     def close(self) -> None:
         """Releases the network's memory."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
         self._module = None
         if self.device.startswith("cuda"):
             self._torch.cuda.empty_cache()

@@ -19,7 +19,7 @@ from backend.manifest.package import InputSlot, Package, Tiling
 from backend.protocol.errors import PackageError, ParameterError
 from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
 from backend.runtime.assembly import Assembly, assemble
-from backend.runtime.choice import Choice
+from backend.runtime.choice import Choice, stored_bytes
 from backend.runtime.model import Model, Wish, open_model
 from backend.scene.memory import MemoryModel
 from backend.scene.plan import SWATH_WIDTH, Plan, make_plan
@@ -336,7 +336,8 @@ def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], wo
     )
     channels = sum(head.output.channels for head in work.results)
     written = sum(p.count * np.dtype(p.dtype).itemsize for head in work.results for p in head.profiles.values())
-    stored = sum(file.stat().st_size for p in model.packages for file in p.root.iterdir() if file.is_file())
+    given = {item.slot.name for item in inputs}
+    stored = sum(stored_bytes(package, model.choice, given) for package in model.packages)
     return MemoryModel(bands, channels, work.tiling.window, model.choice.batch, 2 * stored, written)
 
 

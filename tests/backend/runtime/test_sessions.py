@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backend.manifest.onnx_graph import read_graph
 from backend.manifest.package import Package
 from backend.protocol.errors import Cancelled, PackageError
-from backend.runtime.choice import Choice, open_session
+from backend.runtime.choice import Choice, open_session, stored_bytes
 from backend.runtime.onnx_session import OnnxSession
 from backend.runtime.session import Session, activate
+from backend.runtime.torch_session import TorchSession, load_network
 
 CHOICES = [Choice("onnxruntime", "fp32", "cpu", 4), Choice("torch", "fp32", "cpu", 4)]
 
@@ -93,3 +95,22 @@ def test_int8_computes_each_window_alone(two_runtimes: Package) -> None:
     together = session.run({"image": image(3)})["scores"]
     alone = [session.run({"image": image(3)[i : i + 1]})["scores"] for i in range(3)]
     np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+def test_a_closed_session_leaves_nothing_on_a_shared_network(two_runtimes: Package) -> None:
+    variant = next(variant for variant in two_runtimes.variants if variant.runtime == "torch")
+    network = load_network(variant.architecture or "", variant.parameters, two_runtimes.path(variant.file))
+    first, second = TorchSession(network), TorchSession(network)
+    first.close()
+    expected = second.run({"image": image(1)})["scores"]
+    second.close()
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    third = TorchSession(network)
+    np.testing.assert_array_equal(third.run({"image": image(1)})["scores"], expected)
+
+
+def test_only_what_is_opened_counts_as_stored(two_runtimes: Package) -> None:
+    sizes = {name: two_runtimes.path(name).stat().st_size for name in ("model.onnx", "weights.safetensors")}
+    onnx, torch = (stored_bytes(two_runtimes, choice) for choice in CHOICES)
+    outside = sum(piece.length for piece in read_graph(two_runtimes.path("model.onnx")).external)
+    assert (onnx, torch) == (sizes["model.onnx"] + outside, sizes["weights.safetensors"])

@@ -70,6 +70,32 @@ def test_join_over_inputs_and_dates(encoder: Package) -> None:
     np.testing.assert_allclose(found["image"], fused.mean(axis=(2, 3)) + days, atol=1e-5)
 
 
+class SmallDevice(OnnxSession):
+    """A session on a device whose memory takes two images at a time."""
+
+    def run(self, feeds, wanted=None, on_device=False):  # type: ignore[no-untyped-def]
+        if len(next(iter(feeds.values()))) > 2:
+            raise MemoryError("two images are the most")
+        return super().run(feeds, wanted, on_device)
+
+
+def test_a_series_that_does_not_fit_the_memory_goes_through_in_smaller_calls(encoder: Package) -> None:
+    feeds = series(2, 3)
+    expected = open_session(encoder, CHOICE).run(feeds, {"fused": "identity"})["fused"]
+    with open_model((encoder,), choice=replace(CHOICE, batch=4), wish=Wish(frozenset({"ms"}), ("fused",))) as model:
+        graphs = {**encoder.variants[0].stages, "join": encoder.variants[0].file}
+        small = StagedSession(
+            encoder,
+            lambda name: (OnnxSession if name == "join" else SmallDevice)(encoder.root / graphs[name], "fp32"),
+            ("onnxruntime", "fp32", "cpu"),
+            4,
+        )
+        model._base = small
+        (found,) = model.run(feeds)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert model.choice.batch == 2
+
+
 def test_what_is_not_valid_does_not_count(encoder: Package) -> None:
     feeds = series(1, 2)
     feeds["ms_valid"][0, 1, :2] = 0
