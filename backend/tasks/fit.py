@@ -83,7 +83,7 @@ def _verdict(package: Package, query: FitModels, output: Path) -> tuple[str, lis
     except EarthPrismError as error:
         return error.sentence(), []
     warnings = [warning for item in checked.inputs for resolved in item.resolved for warning in resolved.warnings]
-    notes = [*warnings, *(item.note for item in checked.inputs), checked.place.note]
+    notes = [*warnings, *(note for item in checked.inputs for note in item.notes), checked.place.note]
     return "", [note for note in dict.fromkeys(notes) if note]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from backend.geo.grid import Grid
 from backend.geo.source import fingerprint
+from backend.geo.validity import valid_share
 from backend.manifest.package import InputSlot, Package, Step
 from backend.manifest.steps import parameters
 from backend.protocol.errors import InputError, PackageError, ParameterError
@@ -19,6 +21,7 @@ from backend.protocol.jobs import InputSpec
 from backend.scene.normalise import Clip, Decibel, FromDecibel, Linear, Log1p, Operation, Square, fold
 from backend.scene.strips import Feed
 from backend.sensors.resolve import Conversion, ResolvedInput, resolve
+from backend.sensors.selection import clear_dates, spread_dates
 
 OPTIONS = {"hr": "--hr", "ms": "--ms", "sar": "--sar", "raster": "--raster"}
 TITLES = {"hr": "high-resolution optical", "ms": "multispectral", "sar": "SAR", "raster": "other sensor"}
@@ -26,11 +29,16 @@ TITLES = {"hr": "high-resolution optical", "ms": "multispectral", "sar": "SAR", 
 
 @dataclass(frozen=True)
 class SlotInput:
-    """A model input with the rasters that feed it, in order of time."""
+    """A model input with the rasters that feed it, in order of time.
+
+    Attributes:
+        choice: which dates were chosen of more than the model takes, for people; "" where all are used.
+    """
 
     slot: InputSlot
     specs: tuple[InputSpec, ...]
     resolved: tuple[ResolvedInput, ...]
+    choice: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -43,12 +51,11 @@ class SlotInput:
         return self.resolved[0].present
 
     @property
-    def note(self) -> str:
-        """What the user should know about bands that lack; "" for nothing."""
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about dates and bands."""
         lacking = [band.name for band, there in zip(self.slot.bands, self.present, strict=True) if not there]
-        if not lacking:
-            return ""
-        return f"the {TITLES[self.slot.modality]} input lacks {', '.join(lacking)}; the model does without"
+        bands = f"the {TITLES[self.slot.modality]} input lacks {', '.join(lacking)}; the model does without"
+        return tuple(note for note in (self.choice, bands if lacking else "") if note)
 
     def feed(self, window: int, cells: int = 0) -> Feed:
         """What the pipeline reads.
@@ -128,10 +135,12 @@ def match_inputs(
         pairs = [(spec, _resolved(spec, slot)) for spec in given]
         for spec, item in pairs:
             _check_sensor(slot, item, spec, name)
+        choice = ""
         if len(pairs) > 1:
             pairs = _in_time(pairs)
             _check_same_bands(pairs)
-        found.append(SlotInput(slot, tuple(spec for spec, _ in pairs), tuple(item for _, item in pairs)))
+            pairs, choice = _chosen(slot, pairs)
+        found.append(SlotInput(slot, tuple(spec for spec, _ in pairs), tuple(item for _, item in pairs), choice))
     return tuple(found)
 
 
@@ -154,7 +163,7 @@ def _check_count(slot: InputSlot, count: int, name: str) -> None:
         return
     if count == 0:
         raise InputError(f"{name} needs a {TITLES[slot.modality]} input", "none was given", f"add {option} PATH")
-    if not fewest <= count <= most:
+    if count < fewest or (count > most and not slot.temporal):
         wanted = f"{fewest} to {most} dates" if fewest < most else "one date" if most == 1 else f"{most} dates"
         given = "one was" if count == 1 else f"{count} were"
         times = "once" if wanted == "one date" else "once for every date"
@@ -182,6 +191,25 @@ def _check_same_bands(pairs: list[tuple[InputSpec, ResolvedInput]]) -> None:
                 "the dates of a series must have the same ones",
                 "leave dates out, or name the bands to use with ::bands=",
             )
+
+
+def _chosen(
+    slot: InputSlot, pairs: list[tuple[InputSpec, ResolvedInput]]
+) -> tuple[list[tuple[InputSpec, ResolvedInput]], str]:
+    """As many dates as the model takes, and in words which ones: optical ones by their gaps, radar spread in time."""
+    most = slot.dates[1]
+    if len(pairs) <= most:
+        return pairs, ""
+    days = [date.fromisoformat(str(item.date)[:10]) for _, item in pairs]
+    if slot.modality == "sar":
+        kept, how = spread_dates([day.toordinal() for day in days], most), "spread over the period"
+    else:
+        shares = [valid_share(item.source) for _, item in pairs]
+        kept, cloudy = clear_dates([day.timetuple().tm_yday for day in days], shares, most)
+        how = "the one with most data" if cloudy else "the most complete of each part of the year"
+    names = ", ".join(days[index].isoformat() for index in kept)
+    text = f"of {len(pairs)} {TITLES[slot.modality]} dates the model takes {most} at most: {names} are used, {how}"
+    return [pairs[index] for index in kept], text
 
 
 def _in_time(pairs: list[tuple[InputSpec, ResolvedInput]]) -> list[tuple[InputSpec, ResolvedInput]]:

@@ -68,7 +68,7 @@ class Setup:
         area, swath = self.plan.area, max(s.reach - s.origin for s in self.plan.swaths)
         profiles = [profile for head in self.heads for profile in head.profiles.values()]
         notes = [warning for item in self.inputs for resolved in item.resolved for warning in resolved.warnings]
-        notes += [item.note for item in self.inputs]
+        notes += [note for item in self.inputs for note in item.notes]
         notes += [self.place.note, space_warning(self.output.parent, area.width * area.height, profiles)]
         needed, budget = self.memory.bytes_for(swath), self.job.compute.memory
         if needed > budget:

@@ -299,7 +299,21 @@ def test_an_input_that_the_encoder_does_not_take(encoder: Package, hr: Path, tmp
     assert "takes no SAR input" in said
 
 
-def test_more_dates_than_the_encoder_takes(encoder: Package, ms: Path, tmp_path: Path) -> None:
-    inputs = [part for day in range(1, 5) for part in ("--ms", f"{ms}::date=2024-05-0{day}")]
-    said = refused("embed", *inputs, "--model", encoder.root, "--output", tmp_path / "e.tif")
-    assert "1 to 3 dates" in said and "4 were given" in said
+def test_of_more_dates_than_the_encoder_takes_some_are_chosen_and_named(
+    encoder: Package, ms: Path, tmp_path: Path
+) -> None:
+    """The clearest date of each third of the year: the middle third has one with gaps and one without."""
+    with rasterio.open(ms) as dataset:
+        values, profile = dataset.read(), dataset.profile
+    gaps = tmp_path / "gaps.tif"
+    values[:, : values.shape[1] // 2] = 0
+    with rasterio.open(gaps, "w", **{**profile, "nodata": 0}) as dataset:
+        dataset.write(values)
+    dates = {"2024-02-01": ms, "2024-06-01": gaps, "2024-06-20": ms, "2024-11-01": ms}
+    inputs = [part for day, path in dates.items() for part in ("--ms", f"{path}::date={day}")]
+    outcome = done("embed", *inputs, "--model", encoder.root, "--output", tmp_path / "chosen.tif")
+    assert "2024-02-01, 2024-06-20, 2024-11-01 are used" in " ".join(outcome["warnings"])
+    kept = [part for day in ("2024-02-01", "2024-06-20", "2024-11-01") for part in ("--ms", f"{ms}::date={day}")]
+    done("embed", *kept, "--model", encoder.root, "--output", tmp_path / "kept.tif")
+    with rasterio.open(tmp_path / "chosen.tif") as chosen, rasterio.open(tmp_path / "kept.tif") as same:
+        np.testing.assert_array_equal(chosen.read(), same.read())
