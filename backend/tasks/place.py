@@ -25,10 +25,12 @@ from backend.protocol.errors import GridError, PackageError, ParameterError
 from backend.protocol.jobs import AreaSpec, GridSpec, MaskSpec
 from backend.scene.strips import Filter
 from backend.tasks.digest import file_digest
-from backend.tasks.inputs import SlotInput
+from backend.tasks.inputs import TITLES, SlotInput
 
 # A package's range of pixel sizes is meant in round numbers: 10 m at the equator is 9.3 m at 60 degrees in some grids.
 GSD_TOLERANCE = 0.1
+# Averages of pixels this much finer still are what a coarser sensor sees; enlarging beyond this invents detail.
+MOST_SHRINKING, MOST_ENLARGING = 8.0, 2.0
 # Nobody resamples that much, while a metre is 1e-5 degrees: beyond it, units were mixed up.
 MOST_RESAMPLING = 1000.0
 # An empty pixel costs next to nothing, yet each of the 1e5 chunks that these make up is a file, and listed in the VRT
@@ -156,26 +158,39 @@ def _pixel_range(inputs: Sequence[SlotInput]) -> tuple[float, float]:
 
 
 def _scene_grid(inputs: Sequence[SlotInput], wanted: Grid, spec: GridSpec) -> tuple[Grid, str]:
-    """The grid on which the model works: the wanted one if the model knows such pixels, else the input's own."""
+    """The grid on which the model works, and what is to be said about it.
+
+    The wanted one if the model knows such pixels, else the main input's own, else the wanted one resampled to the
+    nearest pixel size that the model knows, if that is not far.
+    """
     main, (low, high) = inputs[0], _pixel_range(inputs)
     if _in_range(wanted, low, high):
         return wanted, ""
     if spec.reference == "model":
-        return _model_grid(wanted, low, high), f"the scene is resampled to {_model_pixel(low, high):g} m for the model"
+        pixel = _model_pixel(low, high)
+        return _resized(wanted, pixel), f"the scene is resampled to {pixel:.3g} m for the model"
     if _in_range(main.grid, low, high):
         return main.grid, (
             f"the model works at {_metres(main.grid)}, the result is then resampled to {_metres(wanted)}"
         )
-    raise GridError(
-        f"the model was made for pixels of {low:g} to {high:g} m",
-        f"the input has {_metres(main.grid)}",
-        "use --grid model to resample the input, or choose another model",
-    )
+    made = f"the model was made for pixels of {low:.3g} to {high:.3g} m"
+    if len(inputs) > 1 and (low, high) != main.slot.gsd_m:
+        others = " and ".join(TITLES[item.slot.modality] for item in inputs[1:])
+        made += f" of the {TITLES[main.slot.modality]} input beside {others}"
+    size, has = _size(main.grid), f"the {TITLES[main.slot.modality]} input has {_metres(main.grid)}"
+    if low / MOST_SHRINKING <= size <= high * MOST_ENLARGING:
+        pixel = min(max(size, low), high)
+        return _resized(wanted, pixel), f"{has} and is resampled to {pixel:.3g} m: {made}"
+    raise GridError(made, has, "use --grid model to resample it all the same, or choose another model")
 
 
 def _in_range(grid: Grid, low: float, high: float) -> bool:
-    size = math.sqrt(math.prod(grid.pixel_size_m()))
-    return low * (1 - GSD_TOLERANCE) <= size <= high * (1 + GSD_TOLERANCE)
+    return low * (1 - GSD_TOLERANCE) <= _size(grid) <= high * (1 + GSD_TOLERANCE)
+
+
+def _size(grid: Grid) -> float:
+    """Side in metres of a square as large as a pixel."""
+    return math.sqrt(math.prod(grid.pixel_size_m()))
 
 
 def _metres(grid: Grid) -> str:
@@ -188,9 +203,9 @@ def _model_pixel(low: float, high: float) -> float:
     return math.sqrt(low * high) if low > 0 and math.isfinite(high) else max(low, 1.0)
 
 
-def _model_grid(wanted: Grid, low: float, high: float) -> Grid:
-    size = math.sqrt(math.prod(wanted.pixel_size_m()))
-    ratio = _model_pixel(low, high) / size
+def _resized(wanted: Grid, pixel: float) -> Grid:
+    """The grid with pixels of this many metres, from the same corner."""
+    ratio = pixel / _size(wanted)
     # Anchored at the raster's own corner: pixels that stick out there would lose its first rows and columns.
     cols, rows = (max(1, math.ceil(pixels / ratio - 1e-6)) for pixels in (wanted.width, wanted.height))
     return Grid(wanted.crs, wanted.transform @ Affine.scale(ratio), cols, rows)

@@ -208,9 +208,9 @@ def test_the_grid_of_another_raster(encoder: Package, hr: Path, tmp_path: Path) 
 
 
 def test_the_models_own_pixels(tmp_path: Path) -> None:
-    """A raster of 2 m for a model of 1 m: positions of 8 m."""
+    """A raster of 3 m for a model of 1 m: positions of 8 m, where the user insists."""
     package = packages.staged_encoder(tmp_path / "model", slots={"gsd_m": (1.0, 1.0)})
-    path = write(tmp_path / "coarse.tif", np.full((1, 52, 52), 3, np.float32), 2 * FINE)
+    path = write(tmp_path / "coarse.tif", np.full((1, 52, 52), 3, np.float32), 3 * FINE)
     job = ["embed", "--hr", path, "--model", package.root, "--output", tmp_path / "e.tif"]
     assert "made for pixels of 1 to 1 m" in refused(*job)
     result = done(*job, "--grid", "model")

@@ -84,8 +84,17 @@ def test_the_models_own_pixel_size(scene: str) -> None:
     place = find_place([slot_input(scene, gsd=(19, 21))], GridSpec(reference="model"), EVERYWHERE)
     assert place.scene.pixel_size == pytest.approx((19.97, 19.97), abs=0.01) and "resampled" in place.note
     assert place.result is None or place.result.pixel_size == (10.0, 10.0)
-    with pytest.raises(GridError, match="made for pixels of 19 to 21 m"):
-        find_place([slot_input(scene, gsd=(19, 21))], GridSpec(), EVERYWHERE)
+
+
+def test_pixels_that_the_model_does_not_know_are_resampled_when_that_is_not_far(scene: str) -> None:
+    finer = find_place([slot_input(scene, gsd=(19, 21))], GridSpec(), EVERYWHERE)
+    assert finer.scene.pixel_size == pytest.approx((19, 19)) and finer.result == utm_grid(100, 80)
+    assert "has 10 m and is resampled to 19 m: the model was made for pixels of 19 to 21 m" in finer.note
+    coarser = find_place([slot_input(scene, gsd=(4, 6))], GridSpec(), EVERYWHERE)
+    assert coarser.scene.pixel_size == pytest.approx((6, 6)) and coarser.result == utm_grid(100, 80)
+    for gsd in ((0.5, 4), (90, 110)):
+        with pytest.raises(GridError, match="made for pixels of"):
+            find_place([slot_input(scene, gsd=gsd)], GridSpec(), EVERYWHERE)
 
 
 def test_the_grid_of_another_raster(scene: str, tmp_path: Path) -> None:
