@@ -161,7 +161,7 @@ def _check_slot(slot: InputSlot, staged: bool) -> None:
             f'the input "{slot.name}" has unusable dates',
             f"{low} to {high}, {'with' if slot.temporal else 'without'} a date axis",
         )
-    if (slot.days_input or (slot.valid_input and not staged)) and not slot.temporal:
+    if (slot.days_input or slot.valid_input) and not (slot.temporal or staged):
         _refuse(f'the input "{slot.name}" takes days or gaps of a series but has no date axis')
     if not slot.gsd_m[0] <= slot.gsd_m[1]:
         _refuse(f'the input "{slot.name}" has an empty range of pixel sizes')

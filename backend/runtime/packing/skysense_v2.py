@@ -74,7 +74,7 @@ def _hr(channels: int) -> InputSlot:
     steps = (Step("scale", factor=(1 / 255,), offset=(0.0,)), Step("standardise", mean=mean, std=std))
     return InputSlot(
         "hr", "hr", (), needs, "dn", SIZES["hr"], steps, required=False, pixels_per_token=32.0, gsd_m=GSD_M["hr"],
-        valid_input="hr_valid",
+        days_input="hr_days", valid_input="hr_valid",
     )  # fmt: skip
 
 

@@ -70,6 +70,16 @@ def test_join_over_inputs_and_dates(encoder: Package) -> None:
     np.testing.assert_allclose(found["image"], fused.mean(axis=(2, 3)) + days, atol=1e-5)
 
 
+def test_an_input_of_one_date_has_its_day_too(encoder: Package) -> None:
+    dated = replace(encoder, inputs=(replace(encoder.slot("hr"), days_input="hr_days"), encoder.slot("ms")))
+    feeds = {"hr": noise(1, 1, 32, 32)}
+    images = [
+        open_session(package, CHOICE).run({**feeds, "hr_days": np.array([[200]], np.float32)}, {"image": "identity"})
+        for package in (encoder, dated)
+    ]
+    np.testing.assert_allclose(images[1]["image"] - images[0]["image"], 200, rtol=1e-6)
+
+
 class SmallDevice(OnnxSession):
     """A session on a device whose memory takes two images at a time."""
 
