@@ -20,6 +20,7 @@ from backend.protocol.errors import InputError, PackageError, ParameterError
 from backend.protocol.jobs import InputSpec
 from backend.scene.normalise import Clip, Decibel, FromDecibel, Linear, Log1p, Operation, Square, fold
 from backend.scene.strips import Feed
+from backend.sensors.inspect import inspect
 from backend.sensors.resolve import Conversion, ResolvedInput, resolve
 from backend.sensors.selection import clear_dates, spread_dates
 
@@ -125,7 +126,7 @@ def match_inputs(
                 f"{name} takes no before and after",
                 "leave it out",
             )
-        groups[takers[0].name].append(spec)
+        groups[_taker(spec, takers).name].append(spec)
     found = []
     for slot in slots:
         given = groups[slot.name]
@@ -142,6 +143,14 @@ def match_inputs(
             pairs, choice = _chosen(slot, pairs)
         found.append(SlotInput(slot, tuple(spec for spec, _ in pairs), tuple(item for _, item in pairs), choice))
     return tuple(found)
+
+
+def _taker(spec: InputSpec, takers: Sequence[InputSlot]) -> InputSlot:
+    """Of several inputs of one modality the one that is made for the raster's sensor; the first where none is."""
+    if len(takers) == 1:
+        return takers[0]
+    sensor = spec.sensor or inspect(spec.paths, spec).sensor
+    return next((slot for slot in takers if sensor in slot.sensors), takers[0])
 
 
 def _resolved(spec: InputSpec, slot: InputSlot) -> ResolvedInput:

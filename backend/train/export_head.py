@@ -12,9 +12,10 @@ from torch import nn
 
 from backend.manifest.package import Package, Variant
 from backend.runtime.onnx_session import OnnxSession
+from backend.runtime.packing.tolerances import Difference, with_tolerances
 from backend.runtime.torch_session import TorchSession
 from backend.train.export import export_onnx
-from backend.train.export_stages import Difference, WeightPool, quantised, with_tolerances
+from backend.train.export_stages import WeightPool, quantised
 
 # Bytes from which weights lie beside their graph: what is inside is read and copied as a whole, what is outside mapped.
 LARGEST_INSIDE = 64_000_000
@@ -52,10 +53,10 @@ def export_head(
             continue
         written[precision] = _write(model, folder, precision)
         session = OnnxSession(written[precision][0], precision)
-        differences[precision] = Difference.between(session.run(feeds), expected)
+        differences["onnxruntime", precision] = Difference.between(session.run(feeds), expected)
         session.close()
     variants = [Variant("onnxruntime", precision, paths[0].name, 0.0) for precision, paths in written.items()]
-    done = with_tolerances(replace(package, variants=(*variants, *package.variants)), differences)
+    done = with_tolerances(replace(package, variants=(*variants, *package.variants)), differences, expected)
     kept = [variant.precision for variant in done.variants if variant.runtime == "onnxruntime"]
     return done, {path.name: path for precision in kept for path in written[precision]}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,6 @@ from backend.train.export import BATCH, export_onnx
 # Below this many bytes a tensor stays in its graph: shapes, norms, biases.
 SMALLEST_OUTSIDE = 4096
 ALIGNMENT = 64  # bytes; a cache line
-# Processors differ in how they round int8 products: twice what was measured on one is allowed on others.
-SLACK = 2.0
-MOST_RELATIVE = 0.1
 ENTRIES = torch.export.Dim("entries")
 
 
@@ -103,47 +99,6 @@ def export_stages(
         graphs = {slot.name: _file(slot.name, precision) for slot in package.inputs}
         variants.append(Variant("onnxruntime", precision, _file(JOIN, precision), 0.0, stages=graphs))
     return tuple(variants), files
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far a variant is from torch in float32 on the golden data.
-
-    Attributes:
-        largest: absolute difference, over all outputs.
-        relative: root mean square of the difference over that of the output; the worst output's.
-    """
-
-    largest: float
-    relative: float
-
-    @staticmethod
-    def between(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Difference:
-        """The difference of outputs by name."""
-        pairs = [(found[name].astype(np.float64), values.astype(np.float64)) for name, values in expected.items()]
-        return Difference(
-            max(float(np.abs(a - b).max()) for a, b in pairs),
-            max(float(np.sqrt(((a - b) ** 2).mean() / max((b**2).mean(), 1e-12))) for a, b in pairs),
-        )
-
-
-def with_tolerances(package: Package, differences: Mapping[str, Difference]) -> Package:
-    """The package with the tolerance of each onnxruntime variant, which is what was measured, with some slack.
-
-    A variant that differs by more than `MOST_RELATIVE` is left out: a tolerance that lets anything pass would hide it.
-    """
-    kept = []
-    for variant in package.variants:
-        if variant.runtime != "onnxruntime":
-            kept.append(variant)
-        elif differences[variant.precision].relative <= MOST_RELATIVE:
-            kept.append(replace(variant, tolerance=_rounded(SLACK * differences[variant.precision].largest)))
-    return replace(package, variants=tuple(kept))
-
-
-def _rounded(value: float) -> float:
-    """Up to two digits; never below what float32 sums of other order differ by."""
-    return max(1e-4, float(f"{value:.1e}"))
 
 
 def _file(stage: str, precision: str) -> str:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from backend.models.encoders.smarties_projection import PATCH, Bands, SpectrumProjection
 from backend.models.encoders.smarties_spectrum import Blend, interpolate
+from backend.models.layers.constants import Memory
 from backend.models.layers.positions import sine_cosine_table
 from backend.models.layers.transformer import TransformerBlock
 
@@ -77,6 +78,7 @@ class SmartiesBackbone(nn.Module):
         self.spectrum_projection = SpectrumProjection(width, learned)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid**2, width))
+        self._tables = Memory()
         self.blocks = nn.ModuleList(TransformerBlock(width, heads, eps=EPS) for _ in range(depth))
         self.norm = nn.Identity() if global_pool else nn.LayerNorm(width, eps=EPS)
         self.fc_norm = nn.LayerNorm(width, eps=EPS) if global_pool else nn.Identity()
@@ -154,6 +156,9 @@ class SmartiesBackbone(nn.Module):
         """1 x (1 + rows * columns) x width for a grid of patches (section 6.2)."""
         if (rows, columns) == (self.grid, self.grid):
             return self.pos_embed
+        return self._tables.recall((rows, columns), [self.pos_embed], lambda: self._other_table(rows, columns))
+
+    def _other_table(self, rows: int, columns: int) -> Tensor:
         if self.positions == "formula":
             built = position_rows(rows, columns, self.width).to(self.pos_embed)
             return torch.cat([self.pos_embed[:, :1], built[:, 1:]], dim=1)

@@ -16,6 +16,7 @@ from backend.models.encoders.smarties_mixup import draw, exchange, taken_from_fi
 from backend.models.encoders.smarties_projection import PATCH
 from backend.models.encoders.smarties_spectrum import Blend
 
+SEED = 42  # of the release (section 8)
 Images = tuple[Tensor, Tensor]
 BandLists = tuple[Sequence[Blend], Sequence[Blend]]
 
@@ -52,22 +53,25 @@ def mixed_at(encoder: SmartiesBackbone, images: Images, bands: BandLists, taken:
 
 
 def seeded(
-    encoder: SmartiesBackbone, images: Images, bands: BandLists, seed: int = 42, device: torch.device | None = None
+    encoder: SmartiesBackbone, images: Images, bands: BandLists, seed: int = SEED, device: torch.device | None = None
 ) -> Tensor:
-    """`mixed` with a draw that depends on the seed and the shape alone; 42 is the release's seed (section 8)."""
+    """`mixed` with a draw that depends on the seed and the shape alone."""
     image = images[0]
     patches = (image.shape[2] // PATCH) * (image.shape[3] // PATCH)
     return mixed(encoder, images, bands, draw(image.shape[0], patches, seed, device or image.device))
 
 
+def complement(features: Tensor) -> Tensor:
+    """What `mixed` gives for the complement of its draw, which exchanges the two streams: B x (2 width)."""
+    first, second = features.chunk(2, dim=1)
+    return torch.cat([second, first], dim=1)
+
+
 def averaged(predict: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
     """Mean prediction over a draw and its complement.
-
-    The complement exchanges the two streams, so the features of `mixed` serve for both and only their order changes.
 
     Args:
         predict: from features B x (2 width) to probabilities.
         features: what `mixed` returned.
     """
-    first, second = features.chunk(2, dim=1)
-    return (predict(features) + predict(torch.cat([second, first], dim=1))) / 2
+    return (predict(features) + predict(complement(features))) / 2

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backend.models.encoders.smarties import MEMBERS
-from backend.models.encoders.smarties_fusion import mixed_at
+from backend.models.encoders.smarties_fusion import SEED, complement, mixed_at
 from backend.models.encoders.smarties_mixup import draw, taken_from_first
 from backend.models.encoders.smarties_projection import PATCH
-from backend.models.encoders.smarties_spectrum import Blend, band_sets
+from backend.models.encoders.smarties_resize import FAST, KINDS, enlarge
+from backend.models.encoders.smarties_spectrum import Blend, ranges_of
 from backend.models.heads.probes import LinearProbe
 from backend.models.layers.constants import constant
-
-SEED = 42  # of the release (section 8); here it fixes the draw, which the release leaves random (section 8.4)
 
 
 class SmartiesPair(nn.Module):
@@ -29,22 +28,32 @@ class SmartiesPair(nn.Module):
     Args:
         member: "tiny", "vit-b" or "vit-l".
         slots: names of the two images, in the order of the streams.
-        band_sets: band set of each (section 2).
+        band_sets: spectral ranges of each: a band set (section 2), or range keys joined by "/".
         classes: number of classes.
         image_size: pixels per side that images are enlarged to.
+        resize: how, one of `smarties_resize.KINDS`.
     """
 
     output_names = ("scores",)
 
     def __init__(
-        self, member: str, slots: Sequence[str], band_sets: Sequence[str], classes: int, image_size: int = 224
+        self,
+        member: str,
+        slots: Sequence[str],
+        band_sets: Sequence[str],
+        classes: int,
+        image_size: int = 224,
+        resize: str = FAST,
     ) -> None:
         super().__init__()
         if f"smarties-{member}" not in MEMBERS or len(slots) != 2 or len(band_sets) != 2:
             raise ValueError("a known member and two images with their band sets are needed")
         self.input_names = tuple(slots)
-        self.kinds, self.image_size = tuple(band_sets), image_size
-        # No tensor: a traced graph can neither draw nor sort like this, and a buffer would stay on the meta device.
+        if resize not in KINDS:
+            raise ValueError(f"there is no resizing {resize!r}, there is {', '.join(KINDS)}")
+        self.kinds, self.image_size, self.resize = tuple(band_sets), image_size, resize
+        # The release leaves the draw random (section 8.4); here its seed fixes it. No tensor: a traced graph can
+        # neither draw nor sort like this, and a buffer would stay on the meta device.
         self.taken: tuple[bool, ...] = tuple(taken_from_first(draw(1, (image_size // PATCH) ** 2, SEED))[0].tolist())
         encoder: Any = MEMBERS[f"smarties-{member}"]()
         self.encoder = encoder
@@ -52,17 +61,12 @@ class SmartiesPair(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Images B x C x H x W -> logits B x classes of the mean probability that a class is present; float32."""
-        images = (self._enlarged(first), self._enlarged(second))
+        images = (enlarge(first, self.image_size, self.resize), enlarge(second, self.image_size, self.resize))
         encoder: Any = self.encoder
-        bands: list[tuple[Blend, ...]] = [encoder.bands(band_sets()[kind]) for kind in self.kinds]
+        bands: list[tuple[Blend, ...]] = [encoder.bands(ranges_of(kind)) for kind in self.kinds]
         taken = _row(self.taken, first.device).expand(first.shape[0], -1)
         features = mixed_at(encoder, images, (bands[0], bands[1]), taken)
-        one, other = features.chunk(2, dim=1)
-        return _logit_of_mean(self.head(features), self.head(torch.cat([other, one], dim=1)))
-
-    def _enlarged(self, image: Tensor) -> Tensor:
-        size = (self.image_size, self.image_size)
-        return functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
+        return _logit_of_mean(self.head(features), self.head(complement(features)))
 
 
 @constant

@@ -38,6 +38,17 @@ def resize(image: Tensor, height: int, width: int, kind: str = CUBIC) -> Tensor:
     return torch.clamp(resized, low[:, None, None, None], high[:, None, None, None])
 
 
+def enlarge(image: Tensor, side: int, kind: str = FAST) -> Tensor:
+    """B x C x H x W -> B x C x side x side, H and W at most `side`: `resize`, where nothing needs to be smoothed first.
+
+    Raises:
+        ParameterError: the kind is unknown.
+    """
+    if kind == FAST:  # what torch's smoothing does to an image that grows is nothing, and no graph format has it
+        return functional.interpolate(image, size=(side, side), mode="bilinear", align_corners=False)
+    return resize(image, side, side, kind)
+
+
 @constant
 def axis_matrix(size: int, target: int, order: int) -> Tensor:
     """The whole resizing of one axis, target x size, float32 on the CPU."""

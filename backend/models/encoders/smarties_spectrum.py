@@ -71,6 +71,18 @@ def band_sets() -> dict[str, tuple[str, ...]]:
     return {name: tuple(keys) for name, keys in read_data("smarties_band_sets").items()}
 
 
+def ranges_of(text: str) -> tuple[str, ...]:
+    """The range keys of a band set by its name, or of keys joined by "/".
+
+    Raises:
+        ParameterError: a key is unknown.
+    """
+    keys = band_sets().get(text) or tuple(text.split("/"))
+    for key in keys:
+        range_of(key)
+    return keys
+
+
 @cache
 def centres() -> tuple[float, ...]:
     """Central wavelength of every trained layer, by layer."""

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional
 
 from backend.models.encoders.skysense_v2 import MEMBERS as SKYSENSE_V2
 from backend.models.encoders.skysense_v2 import SkySenseV2
 from backend.models.encoders.skysense_v2_backbone import CHANNELS
 from backend.models.encoders.smarties import MEMBERS as SMARTIES
 from backend.models.encoders.smarties import Smarties
-from backend.models.encoders.smarties_spectrum import band_sets
+from backend.models.encoders.smarties_resize import FAST, KINDS, enlarge
+from backend.models.encoders.smarties_spectrum import ranges_of
 from backend.models.stages import JOIN
 
 Names = tuple[tuple[str, ...], tuple[str, ...]]
@@ -59,15 +59,16 @@ class StagedSkySenseV2(SkySenseV2):
 class StagedSmarties(Smarties):
     """Maps `s2_1` … `s2_4` of four blocks and the class feature `s2_class` of each sensor.
 
-    The image is enlarged to the size that the encoder was trained with, bilinearly. The join is the mean over dates and
+    The image is enlarged to the size that the encoder was trained with. The join is the mean over dates and
     sensors of the last maps: late fusion that keeps the width whatever is given.
 
     Args:
         member: "tiny", "vit-b" or "vit-l".
         slots: names of the inputs, such as "s2".
-        band_sets: band set of each (smarties.md, 2): "S2", "S1" or "RGB".
+        band_sets: spectral ranges of each: "S2", "S1" or "RGB" (smarties.md, 2), or range keys joined by "/".
         image_size: pixels per side that images are enlarged to.
         blocks: the four blocks, from 0, whose maps are given; the last one must be the encoder's last.
+        resize: how images are enlarged, one of `smarties_resize.KINDS`.
     """
 
     def __init__(
@@ -77,12 +78,15 @@ class StagedSmarties(Smarties):
         band_sets: Sequence[str],
         image_size: int = 224,
         blocks: Sequence[int] = (3, 5, 7, 11),
+        resize: str = FAST,
     ) -> None:
         super().__init__(**_arguments(SMARTIES, f"smarties-{member}"))
         if len(slots) != len(band_sets) or len(blocks) != 4 or blocks[-1] != len(self.blocks) - 1:
             raise ValueError("every slot needs its band set, and four blocks that end with the last one are needed")
         self.slots = dict(zip(slots, band_sets, strict=True))
-        self.image_size, self.wanted = image_size, tuple(blocks)
+        if resize not in KINDS:
+            raise ValueError(f"there is no resizing {resize!r}, there is {', '.join(KINDS)}")
+        self.image_size, self.wanted, self.resize = image_size, tuple(blocks), resize
 
     @property
     def stages(self) -> Mapping[str, Names]:
@@ -101,9 +105,8 @@ class StagedSmarties(Smarties):
             fused = (entries * weights).sum(dim=1) / weights.sum(dim=1)
             return fused, fused.mean(dim=(2, 3))
         image, present = tensors
-        size = (self.image_size, self.image_size)
-        enlarged = functional.interpolate(image, size=size, mode="bilinear", align_corners=False)
-        found = self.features(enlarged, self.bands(band_sets()[self.slots[stage]]), present, self.wanted)
+        enlarged = enlarge(image, self.image_size, self.resize)
+        found = self.features(enlarged, self.bands(ranges_of(self.slots[stage])), present, self.wanted)
         return (*found.maps, found.feature)
 
 

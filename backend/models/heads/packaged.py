@@ -24,7 +24,8 @@ class PackagedHead(nn.Module):
 
     Args:
         head: a name of `heads.names()`, of the kind maps, change or scene, or "linear-probe".
-        features: names of the features that it takes, fine to coarse.
+        features: names of the features that it takes, fine to coarse; of heads that give no map joined along their
+            channels (feature concatenation, smarties.md, 8.4).
         size: pixels per side of the map that it gives; 0 for heads that give none.
         **arguments: of the head.
     """
@@ -49,7 +50,7 @@ class PackagedHead(nn.Module):
             half = len(features) // 2
             found = self.head(features[:half], features[half:], size)
             return found if isinstance(found, Tensor) else (found.before, found.after, found.changed[:, None].float())
-        result: Tensor = self.head(list(features), size) if self.size else self.head(*features)
+        result: Tensor = self.head(list(features), size) if self.size else self.head(torch.cat(features, dim=1))
         return result
 
 

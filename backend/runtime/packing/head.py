@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 WEIGHTS = "weights.safetensors"
+TOLERANCE = 1e-3  # of torch on other processors: logits are of the order of ten, boxes of hundreds of pixels
 OUTPUTS = {"segment": "scores", "change": "scores", "classify": "scores", "detect": "detections"}
 CHANGED = ClassInfo(1, "changed", "#d7301f")
 PATCH = 5  # positions per side of the golden patch of a map, less where many channels leave no room
@@ -82,7 +83,7 @@ def describe_head(
         "head",
         task,
         Tiling(window, multiple, round(encoder.tiling.margin * share)),
-        (Variant("torch", "fp32", WEIGHTS, 1e-3, architecture, parameters),),
+        (Variant("torch", "fp32", WEIGHTS, TOLERANCE, architecture, parameters),),
         outputs=_outputs(head, task, activation, tuple(classes)),
         features=chosen,
         encoder=encoder.digest,

@@ -12,6 +12,8 @@ import numpy as np
 from backend.manifest import files, golden
 from backend.manifest.build import build
 from backend.manifest.package import InputSlot, Package
+from backend.protocol.errors import ParameterError
+from backend.runtime.packing.tolerances import Difference, Way
 from backend.runtime.staged_session import StagedSession
 from backend.runtime.torch_session import TorchSession
 
@@ -25,6 +27,7 @@ GOLDEN_DAYS = (15.0, 200.0)
 MOST_SAMPLES = 8
 GOLDEN_BYTES = files.LARGEST_GOLDEN - 20_000  # less the header
 WEIGHTS = "weights.safetensors"
+OWN_LICENCE = "GPL-2.0-or-later"
 
 
 def pack(
@@ -62,15 +65,53 @@ def pack(
         return build(package, {**parts, **(graphs or {})}, patches, outputs, folder, samples)
 
 
-def compute(network: nn.Module, package: Package, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every feature of a staged network in float32 torch, by name."""
+def compute(
+    network: nn.Module, package: Package, feeds: Mapping[str, np.ndarray], precision: str = "fp32"
+) -> dict[str, np.ndarray]:
+    """Every feature of a staged network in torch, by name."""
     from backend.models.stages import Stage
 
     def open_stage(stage: str) -> TorchSession:
-        return TorchSession(Stage(network, stage))
+        return TorchSession(Stage(network, stage), precision)
 
-    session = StagedSession(package, open_stage, ("torch", "fp32", "cpu"), batch=1)
-    return session.run(feeds, dict.fromkeys((feature.name for feature in package.features), "identity"))
+    session = StagedSession(package, open_stage, ("torch", precision, "cpu"), batch=1)
+    try:
+        return session.run(feeds, dict.fromkeys((feature.name for feature in package.features), "identity"))
+    finally:
+        session.close()
+
+
+def torch_differences(
+    network: nn.Module, package: Package, feeds: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> dict[Way, Difference]:
+    """How far the reduced precisions of a staged network in torch are from `expected`, float32."""
+    reduced = {v.precision for v in package.variants if v.runtime == "torch" and v.precision != "fp32"}
+    return {
+        ("torch", precision): Difference.between(compute(network, package, feeds, precision), expected)
+        for precision in sorted(reduced)
+    }
+
+
+def licence_text(package: Package, path: str = "") -> str:
+    """Content of the package's LICENSE: whose work the weights are, and under what terms.
+
+    Args:
+        package: names its licence and to whom its weights are owed.
+        path: file with the text of the licence; "" for this program's own where the weights are under it too.
+
+    Raises:
+        ParameterError: the text is not at hand, or cannot be read.
+    """
+    owed = f"{package.attribution}\n\n" if package.attribution else ""
+    if path:
+        return owed + files.read_small(Path(path), files.LARGEST_DOCUMENT).decode("utf-8", "replace")
+    if package.licence != OWN_LICENCE:
+        raise ParameterError(
+            f"the text of the licence {package.licence} is needed",
+            "a package carries it with the weights",
+            "name a file that holds it with --licence-text",
+        )
+    return owed + (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
 
 
 def golden_patches(package: Package, seed: int = 0) -> golden.Arrays:

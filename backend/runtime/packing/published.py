@@ -10,7 +10,7 @@ import colorsys
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from backend.manifest.package import ClassInfo, Output, Package, Tiling, Variant
 from backend.protocol.errors import OutputError, PackageError
 from backend.runtime.packing import pack, smarties
 from backend.runtime.packing.smarties import Feeding
+from backend.runtime.packing.tolerances import EXACT, Difference, with_tolerances
 from backend.runtime.torch_session import TorchSession
 
 if TYPE_CHECKING:
@@ -49,10 +50,7 @@ LAYOUTS = {
 }
 # Layout -> our head with the same tensors behind `head.` (smarties.md, 10.2)
 HEADS = {"finetuned": "scene-classifier", "linear-probe": "linear-probe", "segmentation": "linear-map"}
-# Share of the largest golden value that a variant may differ by, since the scale of trained features is not known
-# before: float32 sums in another order, and bfloat16, which differs by 0.005 with random weights of either size.
-TOLERANCES = {"fp32": 1e-4, "bf16": 0.03}
-LEAST_TOLERANCE = 1e-4
+PRECISIONS = ("fp32", "bf16")
 PROBABLE = 0.5  # from here on a class of several is said to be present
 
 
@@ -164,13 +162,17 @@ def _member(weights: OfficialWeights) -> str:
 
 def _encoder(weights: OfficialWeights, source: Source, folder: Path) -> Package:
     file, member = source.file, _member(weights)
-    slots = _feedings(file.data_set) if file.data_set else smarties.PRETRAINING
+    slots = _feedings(file.data_set) if file.data_set else smarties.EVERY_SENSOR
     title = f"SMARTIES {_shown(member)}"
     title += f", encoder of {file.data_set.title}" if file.data_set else "" if file.member else f" of {file.repository}"
-    package = smarties.describe(member, file.packages()[0], VERSION, title, slots, **_texts(source))
+    package = smarties.describe(
+        member, file.packages()[0], VERSION, title, slots, smarties.EXACT_RESIZE, **_texts(source)
+    )
     network = _built(package.variants[0], weights.encoder, source)
     feeds = golden.expand_all(package, pack.golden_patches(package))
-    package = _tolerant(package, pack.compute(network, package, feeds))
+    expected = pack.compute(network, package, feeds)
+    differences = pack.torch_differences(network, package, feeds, expected)
+    package = with_tolerances(package, differences, expected)
     return pack.pack(network, package, folder, _licence(source), _card(package))
 
 
@@ -196,7 +198,7 @@ def _head(weights: OfficialWeights, source: Source, data_set: DataSet, encoder: 
         data_set.task,
         # On each side of a map two positions are trusted least, as in the encoder; a scene has no such sides.
         Tiling(window, cell, 2 * cell if segments else 0),
-        (Variant("torch", "fp32", pack.WEIGHTS, LEAST_TOLERANCE, "head", parameters),),
+        (Variant("torch", "fp32", pack.WEIGHTS, EXACT, "head", parameters),),
         outputs=(_output(data_set),),
         features=(feature,),
         encoder=encoder.digest,
@@ -217,9 +219,10 @@ def _pair(weights: OfficialWeights, source: Source, folder: Path) -> Package:
     parameters = {
         "member": _member(weights),
         "slots": tuple(slots),
-        "band_sets": tuple(smarties.BAND_SETS[slot] for slot in slots),
+        "band_sets": tuple("/".join(smarties.slots()[slot].ranges) for slot in slots),
         "classes": len(data_set.classes),
         "image_size": smarties.IMAGE_SIZE,
+        "resize": smarties.EXACT_RESIZE,
     }
     package = Package(
         Path(),
@@ -230,10 +233,11 @@ def _pair(weights: OfficialWeights, source: Source, folder: Path) -> Package:
         data_set.task,
         Tiling(size),
         tuple(
-            Variant("torch", precision, pack.WEIGHTS, LEAST_TOLERANCE, "smarties-pair", parameters)
-            for precision in TOLERANCES
+            Variant("torch", precision, pack.WEIGHTS, EXACT, "smarties-pair", parameters) for precision in PRECISIONS
         ),
-        inputs=tuple(smarties.image_slot(slot, feeding, size) for slot, feeding in slots.items()),
+        inputs=tuple(
+            smarties.image_slot(slot, feeding, size, smarties.EXACT_RESIZE) for slot, feeding in slots.items()
+        ),
         outputs=(_output(data_set),),
         architecture=f"SMARTIES, {_member(weights)}: {LAYOUTS[weights.kind]}, one fixed draw and its complement",
         **_texts(source),
@@ -249,8 +253,13 @@ def _written(
     """Write the package of a network that has no stages."""
     from backend.models.load import save_weights
 
-    outputs = TorchSession(network).run(golden.expand_all(package, patches))
-    package = _tolerant(package, outputs)
+    feeds = golden.expand_all(package, patches)
+    outputs = TorchSession(network).run(feeds)
+    differences = {
+        ("torch", variant.precision): Difference.between(TorchSession(network, variant.precision).run(feeds), outputs)
+        for variant in package.variants[1:]
+    }
+    package = with_tolerances(package, differences, outputs)
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / pack.WEIGHTS
         save_weights(network, weights)
@@ -275,18 +284,6 @@ def _built(variant: Variant, state: Mapping[str, Any], source: Source) -> nn.Mod
 
 def _named_head(weights: OfficialWeights) -> dict[str, Any]:
     return {f"head.{name}": tensor for name, tensor in weights.head.items()}
-
-
-def _tolerant(package: Package, outputs: Mapping[str, np.ndarray]) -> Package:
-    """The package with tolerances on the scale of its outputs."""
-    largest = max(float(np.abs(array).max(initial=0.0)) for array in outputs.values())
-    if not np.isfinite(largest):
-        raise PackageError(f"the weights of {package.name} cannot be used", "they give numbers that are not finite")
-    variants = tuple(
-        replace(variant, tolerance=max(LEAST_TOLERANCE, TOLERANCES[variant.precision] * largest))
-        for variant in package.variants
-    )
-    return replace(package, variants=variants)
 
 
 def _feedings(data_set: DataSet) -> dict[str, Feeding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,10 +18,10 @@ from backend.models.registry import build
 from backend.protocol.errors import ParameterError
 from backend.runtime.onnx_session import OnnxSession
 from backend.runtime.packing import pack, skysense_v2, smarties
+from backend.runtime.packing.tolerances import Difference, Way, with_tolerances
 from backend.runtime.staged_session import JOIN, StagedSession
-from backend.train.export_stages import Difference, export_stages, with_tolerances
+from backend.train.export_stages import export_stages
 
-LOG = logging.getLogger(__name__)
 # 2 GB, the most that one graph can hold while it is exported; larger members run in torch.
 TORCH_ONLY = ("skysense-v2-full", "skysense-v2-full-dense")
 RANDOM = "The weights are random: this package shows the way from rasters to features, and knows nothing of the Earth."
@@ -42,6 +41,9 @@ class EncoderPackage:
         graphs: "fp32,int8", "fp32" or "" for none.
         hr_channels: of SkySense V2, 3 or 4.
         training: what the weights were trained on, for people.
+        licence: of the weights, an SPDX identifier or "other"; needed where they are given.
+        licence_text: file with its text, where it is another than this program's.
+        attribution: whose weights they are, and where they come from.
     """
 
     encoder: str
@@ -53,6 +55,9 @@ class EncoderPackage:
     graphs: str = "fp32,int8"
     hr_channels: int = 3
     training: str = ""
+    licence: str = ""
+    licence_text: str = ""
+    attribution: str = ""
 
 
 def run(recipe: EncoderPackage) -> dict[str, Any]:
@@ -61,9 +66,10 @@ def run(recipe: EncoderPackage) -> dict[str, Any]:
     variant = package.variants[0]
     network = build(variant.architecture or "", variant.parameters, device="meta")
     network = load_weights(network, recipe.weights) if recipe.weights else initialise(network, seed=recipe.seed)
+    licence = pack.licence_text(package, recipe.licence_text)
     precisions = [] if recipe.encoder in TORCH_ONLY else [part for part in recipe.graphs.split(",") if part]
-    done, differences = pack_encoder(network.eval(), package, Path(recipe.output), precisions)
-    told = {precision: asdict(difference) for precision, difference in differences.items()}
+    done, differences = pack_encoder(network.eval(), package, Path(recipe.output), precisions, licence)
+    told = {" ".join(way): asdict(difference) for way, difference in differences.items()}
     return {"package": str(done.root), "digest": done.digest, "difference to torch": told}
 
 
@@ -79,8 +85,15 @@ def describe(recipe: EncoderPackage) -> Package:
     if family or member not in kinds.get(prefix, []):
         names = ", ".join(kind + name for kind, members in kinds.items() for name in members)
         raise ParameterError(f'there is no encoder "{recipe.encoder}"', f"there is {names}")
+    if recipe.weights and not recipe.licence:
+        raise ParameterError(
+            "the licence of the weights is not known",
+            "whoever gets the package must know what he may do with it",
+            "name it, as in --licence Apache-2.0",
+        )
     texts: dict[str, Any] = {
-        "licence": "GPL-2.0-or-later",
+        "licence": recipe.licence or pack.OWN_LICENCE,
+        "attribution": recipe.attribution,
         "training": recipe.training or ("" if recipe.weights else "not trained: random weights"),
         "description": "" if recipe.weights else RANDOM,
     }
@@ -93,36 +106,43 @@ def describe(recipe: EncoderPackage) -> Package:
 
 
 def pack_encoder(
-    network: nn.Module, package: Package, folder: Path, precisions: list[str]
-) -> tuple[Package, dict[str, Difference]]:
-    """Write the package, with the onnxruntime variants that stay close enough to torch.
+    network: nn.Module, package: Package, folder: Path, precisions: list[str], licence: str
+) -> tuple[Package, dict[Way, Difference]]:
+    """Write the package, with the variants that stay close enough to torch in float32.
+
+    Args:
+        licence: see `pack.licence_text`.
 
     Returns:
-        the package, and per precision the difference to torch in float32.
+        the package, and the difference to torch in float32 by runtime and precision.
     """
-    licence = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
     card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n"
     with tempfile.TemporaryDirectory() as scratch:
         variants, files = export_stages(network, package, Path(scratch), precisions) if precisions else ((), {})
         package = replace(package, variants=(*variants, *package.variants))
-        differences = _differences(network, package, Path(scratch)) if precisions else {}
-        package = with_tolerances(package, differences)
+        feeds = golden.expand_all(package, pack.golden_patches(package))
+        expected = pack.compute(network, package, feeds)
+        differences = _differences(network, package, Path(scratch), feeds, expected)
+        package = with_tolerances(package, differences, expected)
         used = {name for v in package.variants for name in (v.file, *v.stages.values(), f"graphs-{v.precision}.data")}
         files = {name: path for name, path in files.items() if name in used}
         return pack.pack(network, package, folder, licence, card, files), differences
 
 
-def _differences(network: nn.Module, package: Package, folder: Path) -> dict[str, Difference]:
-    """Difference of each onnxruntime variant to torch on the golden data."""
-    feeds = golden.expand_all(package, pack.golden_patches(package))
-    expected = pack.compute(network, package, feeds)
-    found = {}
+def _differences(
+    network: nn.Module,
+    package: Package,
+    folder: Path,
+    feeds: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+) -> dict[Way, Difference]:
+    """Difference of each variant to torch in float32 on the golden data."""
+    found = pack.torch_differences(network, package, feeds, expected)
     for variant in package.variants:
         if variant.runtime == "onnxruntime":
             graphs = {**variant.stages, JOIN: variant.file}
             computed = _computed(package, folder, graphs, variant.precision, feeds)
-            found[variant.precision] = Difference.between(computed, expected)
-            LOG.info("%s: %s", variant.precision, found[variant.precision])
+            found["onnxruntime", variant.precision] = Difference.between(computed, expected)
     return found
 
 

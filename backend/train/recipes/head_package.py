@@ -17,6 +17,7 @@ from backend.models.load import initialise, load_weights
 from backend.models.registry import build
 from backend.protocol.errors import ParameterError
 from backend.runtime.packing.head import describe_head, golden_patches, pack_head
+from backend.runtime.packing.pack import OWN_LICENCE, licence_text
 from backend.train.export_head import export_head
 
 RANDOM = "The weights are random: this package shows the way from features to a result, and knows nothing of the Earth."
@@ -40,6 +41,7 @@ class HeadPackage:
         version, title: of the package.
         seed: of random weights.
         graphs: "fp32,int8", "fp32" or "" for none.
+        training, licence, licence_text, attribution: see `EncoderPackage`.
     """
 
     encoder: str
@@ -56,6 +58,10 @@ class HeadPackage:
     title: str = ""
     seed: int = 0
     graphs: str = "fp32,int8"
+    training: str = ""
+    licence: str = ""
+    licence_text: str = ""
+    attribution: str = ""
 
 
 def run(recipe: HeadPackage) -> dict[str, Any]:
@@ -66,7 +72,9 @@ def run(recipe: HeadPackage) -> dict[str, Any]:
     network = build(variant.architecture or "", variant.parameters, device="meta")
     network = load_weights(network, recipe.weights) if recipe.weights else initialise(network, seed=recipe.seed)
     precisions = [] if recipe.task == "detect" else [part for part in recipe.graphs.split(",") if part]
-    done = pack(network.eval(), package, encoder, Path(recipe.output), precisions)
+    done = pack(
+        network.eval(), package, encoder, Path(recipe.output), precisions, licence_text(package, recipe.licence_text)
+    )
     return {"package": str(done.root), "digest": done.digest}
 
 
@@ -81,8 +89,15 @@ def describe(recipe: HeadPackage, encoder: Package) -> Package:
     channels = [known.get(feature, 0) for feature in features]
     vector = recipe.head in ("scene-classifier", "linear-probe")
     count = {} if recipe.head in ("bit", "upernet-difference") and len(classes) == 2 else {"classes": len(classes)}
-    arguments = {"channels": channels[0] if vector else channels, **count, **_arguments(recipe.arguments)}
-    texts = {"description": "" if recipe.weights else RANDOM, "training": "" if recipe.weights else "not trained"}
+    arguments = {"channels": sum(channels) if vector else channels, **count, **_arguments(recipe.arguments)}
+    if recipe.weights and not recipe.licence:
+        raise ParameterError("the licence of the weights is not known", "", "name it, as in --licence GPL-2.0-or-later")
+    texts = {
+        "description": "" if recipe.weights else RANDOM,
+        "training": recipe.training or ("" if recipe.weights else "not trained"),
+        "licence": recipe.licence or OWN_LICENCE,
+        "attribution": recipe.attribution,
+    }
     return describe_head(
         encoder,
         recipe.head,
@@ -95,7 +110,6 @@ def describe(recipe: HeadPackage, encoder: Package) -> Package:
         recipe.window,
         "identity" if recipe.task == "detect" else "softmax",
         arguments,
-        licence="GPL-2.0-or-later",
         **texts,
     )
 
@@ -105,10 +119,10 @@ def pack(
     package: Package,
     encoder: Package,
     folder: Path,
-    precisions: Sequence[str] = ("fp32", "int8"),
+    precisions: Sequence[str],
+    licence: str,
 ) -> Package:
-    """Write the package; an onnxruntime variant that strays from torch is left out."""
-    licence = (Path(__file__).parents[3] / "LICENSE").read_text(encoding="utf-8")
+    """Write the package; an int8 variant that strays from torch is left out."""
     card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n"
     patches = golden_patches(package, encoder)
     feeds = golden.expand_all(package, patches)

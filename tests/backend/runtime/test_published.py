@@ -17,6 +17,7 @@ from backend.models.encoders import smarties_official as official
 from backend.models.encoders.smarties import position_rows
 from backend.models.encoders.smarties_fusion import mixed
 from backend.models.encoders.smarties_mixup import draw
+from backend.models.encoders.smarties_resize import resize
 from backend.models.encoders.smarties_spectrum import band_sets
 from backend.protocol.errors import PackageError
 from backend.runtime.assembly import assemble
@@ -61,7 +62,8 @@ def images(package: Package, count: int = 2) -> dict[str, np.ndarray]:
 
 
 def enlarged(image: np.ndarray) -> Tensor:
-    return torch.nn.functional.interpolate(torch.from_numpy(image), size=(224, 224), mode="bilinear")
+    """As the authors evaluated (smarties.md, 3)."""
+    return resize(torch.from_numpy(image), 224, 224)
 
 
 def official_weights(text: str, folder: Path) -> official.OfficialWeights:
@@ -79,7 +81,7 @@ def test_a_pretrained_file_with_decoder_becomes_an_encoder(tmp_path: Path, half:
     )
     licence = package.path("LICENSE").read_text()
     assert "Sumbul" in licence and "Apache License" in licence and "END OF TERMS AND CONDITIONS" in licence
-    assert [slot.name for slot in package.inputs] == ["s2", "s1", "rgb"]
+    assert [slot.name for slot in package.inputs] == ["s2", "s2_l1c", "landsat", "s1", "rgb"]
     assert all(check.ok for check in verify(package) if check.difference is not None)
 
 

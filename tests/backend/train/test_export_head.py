@@ -93,12 +93,17 @@ def test_weights_of_a_file_are_packed(encoder: Package, tmp_path: Path) -> None:
     )  # fmt: skip
     first = load_folder(Path(run(recipe)["package"]))
     weights = str(first.path("weights.safetensors"))
-    second = load_folder(Path(run(replace(recipe, name="again", seed=1, weights=weights))["package"]))
+    learnt = replace(recipe, name="again", seed=1, weights=weights)
+    with pytest.raises(ParameterError, match="licence of the weights"):
+        run(learnt)
+    owed = {"licence": "GPL-2.0-or-later", "attribution": "Ada Lovelace"}
+    second = load_folder(Path(run(replace(learnt, **owed))["package"]))
+    assert second.attribution == "Ada Lovelace" and second.path("LICENSE").read_text().startswith("Ada Lovelace")
     third = load_folder(Path(run(replace(recipe, name="other", seed=1))["package"]))
     stored = [golden.read(package)[1]["scores"] for package in (first, second, third)]
     np.testing.assert_array_equal(stored[0], stored[1])
     assert np.abs(stored[0] - stored[2]).max() > 1e-3
-    assert second.training == "" and "not trained" in third.training
+    assert (second.licence, second.training) == ("GPL-2.0-or-later", "") and "not trained" in third.training
 
 
 @pytest.mark.parametrize("classes", ["water", "1:water", "one:water:#1f6fb4"])
