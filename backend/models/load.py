@@ -20,6 +20,9 @@ from backend.protocol.errors import InternalError, PackageError
 SHOWN = 5
 
 
+REPAIR = "check that this is the file you meant; a model package is repaired by installing it again"
+
+
 def _shown(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
@@ -47,7 +50,7 @@ def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str)
     if shapes:
         reasons.append(_shown(shapes))
     if reasons:
-        raise PackageError(f"the weights {source} do not fit the model", "; ".join(reasons), "install the model again")
+        raise PackageError(f"the weights {source} do not fit the model", "; ".join(reasons), REPAIR)
 
 
 def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
@@ -59,7 +62,7 @@ def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise PackageError(f"the weights {path} cannot be read", str(error), "install the model again") from error
+        raise PackageError(f"the weights {path} cannot be read", str(error), REPAIR) from error
     check_tensors(module, tensors, str(path))
     expected = module.state_dict()
     converted = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}

@@ -6,6 +6,7 @@ Without long pre-training the prototypes carry no information.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from backend.models.layers.initial import truncated_normal
 from backend.models.layers.precision import full_precision
 
 
-class Prototypes(nn.Module):
-    """Prototypes per region, read by attention and learnt without gradient by balanced assignment.
+class GeoContext(nn.Module):
+    """GeoContext per region, read by attention and learnt without gradient by balanced assignment.
 
     Args:
         width: channels of the fused map; the result has twice as many.
@@ -43,6 +44,7 @@ class Prototypes(nn.Module):
         self.down = nn.Linear(width, size)
         self.up = nn.Linear(size, width)
         self.register_buffer("prototypes", torch.empty(regions, count, size))
+        self._owner: tuple[GeoContext, ...] = ()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -50,15 +52,25 @@ class Prototypes(nn.Module):
         truncated_normal(self)
         nn.init.trunc_normal_(self.prototypes, std=0.02)
 
-    def share(self, owner: Prototypes) -> None:
+    def share(self, owner: GeoContext) -> None:
         """Reads from now on what `owner` learns: the teacher has no prototypes of its own."""
-        self.prototypes = owner.prototypes
+        # In a tuple, so that the owner is no part of this module, whose tensors are moved and loaded by themselves.
+        self._owner = (owner,)
+
+    @property
+    def known(self) -> Tensor:
+        """The prototypes that are read: one's own, or those that are shared, wherever they have been moved to."""
+        return self._owner[0].known if self._owner else self.prototypes
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}prototypes"] = self.known if keep_vars else self.known.detach()
 
     def forward(self, fused: Tensor, regions: Tensor) -> Tensor:
         """B x width x h x w and B int64 -> B x 2 width x h x w: the map, and what its regions' prototypes answer."""
         batch, width, rows, columns = fused.shape
         positions = fused.flatten(2).transpose(1, 2)
-        known = self.prototypes[regions][:, None]
+        known = self.known[regions][:, None]
         queries = self.down(positions)[:, None]
         read = functional.scaled_dot_product_attention(queries, known.to(queries), known.to(queries))[:, 0]
         answer = self.up(read).transpose(1, 2).reshape(batch, width, rows, columns)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.models.encoders.fusion import TemporalFusion, finest_grid, resized, resized_valid
-from backend.models.encoders.prototypes import Prototypes
+from backend.models.encoders.prototypes import GeoContext
 from backend.models.encoders.skysense_v2_backbone import Backbone, SeparateBackbones
 from backend.models.layers.experts import Routing
 
@@ -26,7 +26,7 @@ class SkySenseV2(nn.Module):
         width, depths, experts, expert_blocks, grids: see `Backbone`.
         fusion_width, fusion_layers, fusion_heads: see `TemporalFusion`.
         shared: False gives each modality a backbone of its own.
-        context: arguments of `Prototypes`; None for no geo-context.
+        context: arguments of `GeoContext`; None for no geo-context.
         **switches: further arguments of `Backbone`.
     """
 
@@ -50,7 +50,7 @@ class SkySenseV2(nn.Module):
             width=width, depths=depths, experts=experts, expert_blocks=expert_blocks, grids=grids, **switches
         )
         self.fusion = TemporalFusion(self.backbone.widths[-1], fusion_width, fusion_layers, fusion_heads)
-        self.context = None if context is None else Prototypes(fusion_width, **context)
+        self.context = None if context is None else GeoContext(fusion_width, **context)
 
     def forward(self, image: Tensor, modality: str, routing: list[Routing] | None = None) -> tuple[Tensor, ...]:
         """As `features`."""

@@ -23,7 +23,7 @@ from backend.models.heads.faster_rcnn import FasterRCNN
 from backend.models.heads.fcn import FCN, WithAuxiliary
 from backend.models.heads.linear_map import LinearMap
 from backend.models.heads.oriented_rcnn import OrientedRCNN
-from backend.models.heads.probes import LinearProbe, NearestNeighbours, Prototypes
+from backend.models.heads.probes import LinearProbe, NearestNeighbours, PrototypeProbe
 from backend.models.heads.pyramid import PyramidUPerNet
 from backend.models.heads.siamese import SemanticChange, SiameseDifference
 from backend.models.heads.temporal import SeriesHead
@@ -66,7 +66,7 @@ KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "scene": {"scene-classifier": SceneClassifier},
     "probe": {
         "linear-probe": LinearProbe,
-        "prototypes": Prototypes,
+        "prototypes": PrototypeProbe,
         "nearest-neighbours": NearestNeighbours,
     },
 }

@@ -103,7 +103,7 @@ class BIT(nn.Module):
         heads: int = 8,
         encoder_layers: int = 1,
         decoder_layers: int = 8,
-        ordered: bool = False,
+        ordered: bool = True,
     ) -> None:
         super().__init__()
         self.fuse = FusedLevels(channels, width)

@@ -49,7 +49,7 @@ class LinearProbe(nn.Sequential):
         return by_row(lambda rows: self[1](self[0](rows)).float(), features, part)
 
 
-class Prototypes(nn.Module):
+class PrototypeProbe(nn.Module):
     """Cosine to the mean of each class's unit features, over a temperature; learned from labelled features at once.
 
     A class of which no sample was seen scores as if it were opposite to every feature.
@@ -139,7 +139,7 @@ class NearestNeighbours(nn.Module):
 
     @torch.no_grad()
     def learn(self, features: Tensor, labels: Tensor) -> None:
-        """Replaces the samples by unit features; arguments and errors as in `Prototypes.learn`."""
+        """Replaces the samples by unit features; arguments and errors as in `PrototypeProbe.learn`."""
         features, labels = _labelled(features, labels, self.classes)
         self.samples = functional.normalize(features.to(self.samples), dim=1)
         self.labels = labels.to(self.labels)

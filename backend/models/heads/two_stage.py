@@ -79,6 +79,7 @@ class TwoStageDetector(nn.Module):
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
         """The four losses of `RegionProposals.losses` and `BoxHead.losses`, float32, to be added with weight 1."""
+        self._check_strides(maps, image_size)
         levels = self.pyramid(*maps)
         anchors = self._anchors(levels)
         objectness, outlines = self.proposals(*levels)
@@ -93,6 +94,7 @@ class TwoStageDetector(nn.Module):
     @torch.no_grad()
     def detect(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> list[Detections]:
         """Detections per image; the same maps give the same detections."""
+        self._check_strides(maps, image_size)
         levels = self.pyramid(*maps)
         objectness, outlines = self.proposals(*levels)
         proposals = self.proposals.propose(objectness, outlines, self._anchors(levels), image_size)
@@ -104,6 +106,17 @@ class TwoStageDetector(nn.Module):
                 logits.split(counts), codes.split(counts), proposals, strict=True
             )
         ]
+
+    def _check_strides(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> None:
+        """The maps may cover more than the image, but each has half the cells of the one before it."""
+        shapes = [tuple(level.shape[-2:]) for level in maps]
+        finest = self.strides[0]
+        halved = all(
+            later == tuple(-(-side // 2) for side in earlier)
+            for earlier, later in zip(shapes, shapes[1:], strict=False)
+        )
+        if not halved or any(cells * finest < side for cells, side in zip(shapes[0], image_size, strict=True)):
+            raise ValueError(f"a detector takes maps of the strides {self.strides[:-1]}, not of {shapes} cells")
 
     def _anchors(self, levels: Sequence[Tensor]) -> list[Tensor]:
         return [

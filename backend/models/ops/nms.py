@@ -1,5 +1,7 @@
 """Greedy non-maximum suppression in plain torch, for any kind of box that has an overlap.
 
+Horizontal boxes go through torchvision's operator where it is at hand, with the same result.
+
 Deterministic: boxes come by falling score, equal scores by index. A box falls when its overlap with a kept box is
 above the threshold; an overlap that equals the threshold is allowed.
 """
@@ -10,6 +12,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from backend.models.ops.accelerated import operators
+from backend.models.ops.boxes import overlaps as horizontal
 
 Overlaps = Callable[[Tensor, Tensor], Tensor]  # N x D and M x D -> N x M intersection over union
 
@@ -29,7 +34,17 @@ def suppress(boxes: Tensor, scores: Tensor, threshold: float, overlaps: Overlaps
     Returns:
         Indexes into `boxes` by falling score.
     """
-    remaining = scores.argsort(descending=True, stable=True)
+    order = scores.argsort(descending=True, stable=True)
+    fast = operators() if overlaps is horizontal else None
+    if fast is not None:
+        # Ranks in place of scores: equal scores keep their order.
+        ranks = torch.arange(len(order), 0, -1, dtype=torch.float32, device=boxes.device)
+        return torch.as_tensor(order[fast.nms(boxes[order].float(), ranks, threshold)][:limit])
+    return _suppress(boxes, order, threshold, overlaps, limit)
+
+
+def _suppress(boxes: Tensor, order: Tensor, threshold: float, overlaps: Overlaps, limit: int | None) -> Tensor:
+    remaining = order
     kept = [remaining[:0]]
     count = 0
     while len(remaining) and (limit is None or count < limit):

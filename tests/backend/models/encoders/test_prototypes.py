@@ -8,19 +8,19 @@ import math
 import pytest
 import torch
 
-from backend.models.encoders.prototypes import Prototypes, balanced, region_of
+from backend.models.encoders.prototypes import GeoContext, balanced, region_of
 
 
 @pytest.fixture
-def context() -> Prototypes:
+def context() -> GeoContext:
     torch.manual_seed(0)
-    module = Prototypes(8, regions=4, count=6, size=5, momentum=0.9)
+    module = GeoContext(8, regions=4, count=6, size=5, momentum=0.9)
     torch.nn.init.normal_(module.prototypes)
     torch.nn.init.normal_(module.down.weight)
     return module
 
 
-def test_reading_is_attention_over_the_regions_prototypes(context: Prototypes) -> None:
+def test_reading_is_attention_over_the_regions_prototypes(context: GeoContext) -> None:
     fused = torch.randn(2, 8, 3, 2)
     result = context(fused, torch.tensor([3, 1]))
     assert result.shape == (2, 16, 3, 2)
@@ -30,7 +30,7 @@ def test_reading_is_attention_over_the_regions_prototypes(context: Prototypes) -
     torch.testing.assert_close(result[1, 8:, 2, 1], context.up(weights @ known))
 
 
-def test_learning_moves_only_the_regions_that_were_seen(context: Prototypes) -> None:
+def test_learning_moves_only_the_regions_that_were_seen(context: GeoContext) -> None:
     before = context.prototypes.clone()
     fused = torch.randn(3, 8, 4, 4)
     context.learn(fused, torch.tensor([2, 0, 2]))
@@ -43,11 +43,24 @@ def test_learning_moves_only_the_regions_that_were_seen(context: Prototypes) -> 
     assert not context.prototypes.requires_grad
 
 
-def test_a_teacher_reads_what_the_student_learns(context: Prototypes) -> None:
+def test_a_teacher_reads_what_the_student_learns(context: GeoContext) -> None:
     teacher = copy.deepcopy(context)
     teacher.share(context)
     context.learn(torch.randn(1, 8, 4, 4), torch.tensor([0]))
-    assert torch.equal(teacher.prototypes, context.prototypes)
+    assert torch.equal(teacher.known, context.prototypes)
+    assert torch.equal(teacher.state_dict()["prototypes"], context.prototypes)
+
+
+@pytest.mark.parametrize("move", ["dtype", "assign"])
+def test_sharing_survives_moves_and_loading(context: GeoContext, move: str) -> None:
+    teacher = copy.deepcopy(context)
+    teacher.share(context)
+    if move == "dtype":
+        teacher.to(torch.float64)
+    else:
+        teacher.load_state_dict(copy.deepcopy(context).state_dict(), assign=True)
+    context.learn(torch.randn(1, 8, 4, 4), torch.tensor([0]))
+    assert torch.equal(teacher.known, context.prototypes)
 
 
 def test_assignment_is_balanced() -> None:

@@ -58,18 +58,18 @@ def test_token_of_even_attention_is_the_mean() -> None:
     torch.testing.assert_close(tokenizer(maps), expected)
 
 
-def test_bit_does_not_mind_the_order_of_the_dates() -> None:
-    head, (before, after) = lively(), dates()
+def test_bit_without_a_position_per_date_does_not_mind_the_order() -> None:
+    head, (before, after) = lively(ordered=False), dates()
     torch.testing.assert_close(head(before, after, (32, 32)), head(after, before, (32, 32)), atol=1e-4, rtol=1e-4)
 
 
 def test_bit_with_a_position_per_date_knows_the_order() -> None:
-    head, (before, after) = lively(ordered=True), dates()
+    head, (before, after) = lively(), dates()
     assert not torch.allclose(head(before, after, (32, 32)), head(after, before, (32, 32)), atol=1e-3)
 
 
-def test_bit_gives_nothing_where_nothing_differs() -> None:
-    head, (before, after) = lively().requires_grad_(False), dates()
+def test_bit_without_a_position_per_date_gives_nothing_where_nothing_differs() -> None:
+    head, (before, after) = lively(ordered=False).requires_grad_(False), dates()
     same = head.difference(before, [level.clone() for level in before])
     assert float(same.abs().max()) < 1e-5 < 0.1 < float(head.difference(before, after).max())
     inside = head(before, before, (32, 32))[:, :, 2:-2, 2:-2]  # away from the border, where convolutions see zeros

@@ -155,6 +155,14 @@ def test_horizontal_detections_lie_within_the_image() -> None:
 
 
 @KINDS
+def test_maps_of_one_stride_are_refused(kind: type[FasterRCNN | OrientedRCNN]) -> None:
+    """As multispectral images have them: their anchors would mean nothing."""
+    same = [torch.zeros(1, width, 16, 16) for width in WIDTHS]
+    with pytest.raises(ValueError, match="strides"):
+        detector(kind).eval()(same, (64, 64))
+
+
+@KINDS
 def test_weights_round_trip_from_the_meta_device(kind: type[FasterRCNN | OrientedRCNN], tmp_path: Path) -> None:
     module = detector(kind).eval()
     save_weights(module, tmp_path / "detector.safetensors")

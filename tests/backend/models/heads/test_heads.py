@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from backend.models.heads import HEADS, KINDS, build, names
-from backend.models.heads.probes import NearestNeighbours, Prototypes
+from backend.models.heads.probes import NearestNeighbours, PrototypeProbe
 from backend.models.load import load_weights, save_weights
 from backend.protocol.errors import PackageError
 from tests.backend.models.heads.cases import CASES, FEATURE, IDS, Case, Flat
@@ -38,7 +38,7 @@ def ready(case: Case) -> nn.Module:
     """The head in evaluation, with running statistics and samples that are not what it starts with."""
     head = case.head().train()
     generator = torch.Generator().manual_seed(5)
-    if isinstance(head, (Prototypes, NearestNeighbours)):
+    if isinstance(head, (PrototypeProbe, NearestNeighbours)):
         count, width = 30, case.arguments["channels"]
         head.learn(torch.randn(count, width, generator=generator), torch.arange(count) % case.arguments["classes"])
     else:

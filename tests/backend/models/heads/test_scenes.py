@@ -15,7 +15,7 @@ from torch import nn
 
 from backend.models.heads import build, names
 from backend.models.heads.classify import SceneClassifier, scene_probabilities
-from backend.models.heads.probes import LinearProbe, NearestNeighbours, Prototypes, by_row
+from backend.models.heads.probes import LinearProbe, NearestNeighbours, PrototypeProbe, by_row
 
 GOLDEN = Path(__file__).resolve().parents[5] / "shared" / "golden" / "smarties_small.npz"
 
@@ -116,7 +116,7 @@ def test_fewer_samples_than_neighbours_all_vote() -> None:
 
 def test_prototypes_agree_with_scikit_learn() -> None:
     (features, labels), (queries, answers) = samples(120), samples(80, seed=1)
-    probe = Prototypes(8, 4)
+    probe = PrototypeProbe(8, 4)
     probe.learn(features, labels)
     units = (features / features.norm(dim=1, keepdim=True)).numpy()
     means = np.stack([units[labels.numpy() == k].mean(axis=0) for k in range(4)])
@@ -126,14 +126,14 @@ def test_prototypes_agree_with_scikit_learn() -> None:
 
 
 def test_a_class_without_samples_is_never_found() -> None:
-    probe = Prototypes(2, 3)
+    probe = PrototypeProbe(2, 3)
     probe.learn(torch.tensor([[1.0, 0.2], [0.8, 1.0]]), torch.tensor([0, 2]))
     # Away from both prototypes, where a cosine of 0 would win.
     assert 1 not in probe(torch.tensor([[-1.0, -0.9], [-0.2, 0.1]])).argmax(dim=1)
 
 
-@pytest.mark.parametrize("probe", [Prototypes(8, 4), NearestNeighbours(8, 4)], ids=["prototypes", "neighbours"])
-def test_labels_that_are_no_class_are_left_out(probe: Prototypes | NearestNeighbours) -> None:
+@pytest.mark.parametrize("probe", [PrototypeProbe(8, 4), NearestNeighbours(8, 4)], ids=["prototypes", "neighbours"])
+def test_labels_that_are_no_class_are_left_out(probe: PrototypeProbe | NearestNeighbours) -> None:
     features, labels = samples(60)
     queries, _ = samples(20, seed=1)
     probe.learn(features, labels)

@@ -101,5 +101,8 @@ def test_agrees_with_torchvision() -> None:
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"torchvision does not load: {error}")
     some, scores = clustered(2000, 1, 200.0), torch.rand(2000, generator=torch.Generator().manual_seed(2))
+    order = scores.argsort(descending=True, stable=True)
     for threshold in (0.1, 0.5, 0.7):
-        assert torch.equal(nms.suppress(some, scores, threshold, boxes.overlaps), reference(some, scores, threshold))
+        plain = nms._suppress(some, order, threshold, boxes.overlaps, None)
+        assert torch.equal(plain, reference(some, scores, threshold))
+        assert torch.equal(nms.suppress(some, scores, threshold, boxes.overlaps), plain)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from backend.models.ops.roi_align import roi_align, rotated_roi_align
+from backend.models.ops.rotated import from_horizontal
 
 
 def value(plane: Tensor, x: float, y: float) -> float:
@@ -124,4 +125,6 @@ def test_agrees_with_torchvision() -> None:
     features, numbers = torch.rand(4, 25, 20, generator=generator), torch.rand(40, 4, generator=generator) * 80
     some = torch.cat([torch.minimum(numbers[:, :2], numbers[:, 2:]), torch.maximum(numbers[:, :2], numbers[:, 2:])], 1)
     expected = reference(features[None], [some], 7, 0.25, 2, aligned=True)
-    assert torch.allclose(roi_align(features, some, 4.0), expected, atol=1e-5)
+    plain = rotated_roi_align(features, from_horizontal(some), 4.0)
+    assert torch.allclose(plain, expected, atol=1e-5)
+    assert torch.allclose(roi_align(features, some, 4.0), plain, atol=1e-5)
