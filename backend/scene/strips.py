@@ -47,7 +47,7 @@ class Feed:
         valid_name: the model's name for where each date has data, None where it does not want to know.
         bands: channel of each band of the sources in the model's input; None where they are all of it.
         channels: channels of the model's input, where the sources lack some; these are `fill` everywhere.
-        cell: pixels of the input along one side of a place that counts as one for it; has data when half of it has.
+        cell: pixels of the input along one side of a place that counts as one for it.
     """
 
     name: str
@@ -175,12 +175,7 @@ def _read_strip(
         [dated.rows(place.intersect(plan.scene.zoomed(feed.ratio).window)) for dated in rolled]
         for feed, place, rolled in zip(feeds, places, rolling, strict=True)
     ]
-    valid = [_reflected(np.stack([known for _, known in dated]), at) for at, dated in zip(places, rows, strict=True)]
-    trusted = [_half_valid(v, feed.cell) if feed.valid_name else None for feed, v in zip(feeds, valid, strict=True)]
-    seen = [
-        _seen([known for _, known in dated], feed, cells, inside)
-        for feed, dated, cells in zip(feeds, rows, trusted, strict=True)
-    ]
+    seen = [_seen(dated, feed.ratio, inside) for feed, dated in zip(feeds, rows, strict=True)]
     required = [there for feed, there in zip(feeds, seen, strict=True) if feed.required]
     covered = np.logical_and.reduce(required) if required else np.logical_or.reduce(seen)
     wanted[: inside.height, : inside.width] = _wanted(plan, inside, covered, filters)
@@ -188,44 +183,39 @@ def _read_strip(
     if not columns:
         return Strip(segment, index, (), {}, wanted)
     arrays = {}
-    for feed, place, dated, cells in zip(feeds, places, rows, trusted, strict=True):
+    for feed, place, dated in zip(feeds, places, rows, strict=True):
         values = np.stack([v for v, _ in dated]) if feed.temporal else dated[0][0]
         arrays[feed.name] = _reflected(values, place)
-        if feed.valid_name is not None and cells is not None:
-            arrays[feed.valid_name] = cells
+        if feed.valid_name is not None:
+            valid = _reflected(np.stack([known for _, known in dated]), place)
+            arrays[feed.valid_name] = _counting(valid, feed.cell)
     return Strip(segment, index, columns, arrays, wanted)
 
 
-def _seen(known: list[np.ndarray], feed: Feed, cells: np.ndarray | None, inside: Window) -> np.ndarray:
-    """Pixels of a window of the scene (H, W) where an input has data, at one date at least.
-
-    A pixel of the scene that covers several of the input has data where any of them has. A model that is told which
-    places have data leaves the others out: there, a place has data only when half of it has at one date.
-
-    Args:
-        known: per date which pixels of the input have data, (h, w) bool.
-        feed: the input.
-        cells: per date which places have data, see `_half_valid`; None where the model does not ask.
-        inside: the window.
-    """
-    seen = np.logical_or.reduce(known)
-    if cells is not None:
-        places = cells.any(axis=0).repeat(feed.cell, axis=0).repeat(feed.cell, axis=1)
-        seen = seen & places[: seen.shape[0], : seen.shape[1]]
-    if feed.ratio > 1:
-        fine = feed.ratio.numerator
+def _seen(dated: list[tuple[np.ndarray, np.ndarray]], ratio: Fraction, inside: Window) -> np.ndarray:
+    """Pixels of a window of the scene (H, W) where an input has data at one date at least, be it in a part of them."""
+    seen = dated[0][1]
+    for _, valid in dated[1:]:
+        seen = seen | valid
+    if ratio > 1:
+        fine = ratio.numerator
         return np.asarray(seen.reshape(inside.height, fine, inside.width, fine).any(axis=(1, 3)))
-    if feed.ratio < 1:
-        coarse = feed.ratio.denominator
+    if ratio < 1:
+        coarse = ratio.denominator
         return seen.repeat(coarse, axis=0).repeat(coarse, axis=1)[: inside.height, : inside.width]
     return seen
 
 
-def _half_valid(valid: np.ndarray, cell: int) -> np.ndarray:
-    """(dates, H, W) bool -> (dates, H/cell, W/cell) float32: 1 where at least half of a cell is valid, else 0."""
+def _counting(valid: np.ndarray, cell: int) -> np.ndarray:
+    """Which dates count at which places: (dates, H, W) bool -> (dates, H/cell, W/cell) float32, 1 or 0.
+
+    A date counts where at least half of the place has data. Where no date does, those count that have any: a place of
+    which a result is wanted must not be made of nothing.
+    """
     dates, height, width = valid.shape
     shares = valid.reshape(dates, height // cell, cell, width // cell, cell).mean(axis=(2, 4))
-    return (shares >= 0.5).astype(np.float32)
+    half = shares >= 0.5
+    return (half | ((shares > 0) & ~half.any(axis=0))).astype(np.float32)
 
 
 def _wanted(plan: Plan, inside: Window, covered: np.ndarray, filters: tuple[Filter, ...]) -> np.ndarray:

@@ -86,10 +86,7 @@ def test_a_coarse_input_is_read_on_its_own_pixels(tmp_path: Path, width: int, he
 def test_a_fine_input_of_a_coarse_result(
     tmp_path_factory: pytest.TempPathFactory, width: int, height: int, seed: int
 ) -> None:
-    """A position is wanted where half of its pixels are valid, and only then: what the model leaves out has no value.
-
-    Windows hold exactly the pixels of their positions.
-    """
+    """A position is wanted where any of its pixels is valid, and then counts; windows hold exactly their pixels."""
     folder, fine = tmp_path_factory.mktemp("fine"), 4
     values = noise(1, height * fine, width * fine, seed=seed)
     rng = np.random.default_rng(seed)
@@ -109,27 +106,28 @@ def test_a_fine_input_of_a_coarse_result(
             grid.window
         )
         part = strip.wanted[: place.height, : place.width]
-        np.testing.assert_array_equal(part, (blocks.mean(axis=(1, 3)) >= 0.5)[place.slices()])
+        np.testing.assert_array_equal(part, blocks.any(axis=(1, 3))[place.slices()])
         for column in strip.columns:
             tile = plan.tile(strip.index, column)
             rows, cols = tile.zoomed(Fraction(fine)).slices()
             np.testing.assert_array_equal(window_of(strip, plan, column, "image"), values[:, rows, cols])
-            cells = blocks.mean(axis=(1, 3))[tile.slices()] >= 0.5
+            cells = blocks.any(axis=(1, 3))[tile.slices()]
             np.testing.assert_array_equal(window_of(strip, plan, column, "valid")[0] == 1, cells)
 
 
-def test_a_place_that_is_half_valid_at_one_of_the_dates_is_wanted(tmp_path: Path) -> None:
-    first, second = np.zeros((1, 16, 16), np.float32), np.zeros((1, 16, 16), np.float32)
-    first[0, :4, :2] = 1  # half of the first place at the first date
-    second[0, :4, 4:5] = 1  # a quarter of the next one at the second
-    first[0, :4, 5:6] = 1  # another quarter at the first: never half of it at once
+def test_dates_that_are_mostly_gaps_count_only_where_no_other_does(tmp_path: Path) -> None:
+    first, second = np.zeros((1, 4, 12), np.float32), np.zeros((1, 4, 12), np.float32)
+    first[0, :, :2] = 1  # half of the first place at the first date, a quarter of it at the second
+    second[0, :, 2:3] = 1
+    first[0, :, 5:6] = second[0, :, 4:5] = 1  # a quarter of the second place at either date; of the third nothing
     paths = [write_scene(tmp_path / f"{n}.tif", v, nodata=0.0) for n, v in (("first", first), ("second", second))]
     series = Feed(
         "image", tuple(source_of(path) for path in paths), ((), ()), temporal=True, valid_name="valid", cell=4
     )
-    grid = grid_of(16, 16)
-    (strip,) = strips(make_plan(grid, grid.window, 16, 16), series)
-    np.testing.assert_array_equal(strip.wanted, first[0] * (np.arange(16) < 4) > 0)
+    grid = grid_of(12, 4)
+    (strip,) = strips(make_plan(grid, grid.window, 12, 12), series)
+    np.testing.assert_array_equal(strip.arrays["valid"][:, 0], [[1, 1, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(strip.wanted[:4], (first + second)[0] > 0)
 
 
 def test_lacking_bands_are_filled(tmp_path: Path) -> None:
