@@ -6,9 +6,11 @@ import threading
 from pathlib import Path
 from typing import Optional
 
+from ..backend.protocol.errors import InputError
 from . import settings
 from .client import Client, start_command
 from .environment import ROOT, find_python
+from .errors import BackendNotInstalled
 
 
 class Backend:
@@ -28,9 +30,12 @@ class Backend:
         """The client of the environment that the settings name; a new one when they have changed.
 
         Raises:
-            InputError: there is no environment yet, or the setting names one that is gone.
+            BackendNotInstalled: there is no environment yet, or the setting names one that is gone.
         """
-        python = find_python(settings.backend_python(), self._root)
+        try:
+            python = find_python(settings.backend_python(), self._root)
+        except InputError as error:
+            raise BackendNotInstalled(error.what, error.why, error.fix) from error
         with self._lock:
             if self._client is None or python != self._python:
                 old, self._python = self._client, python

@@ -13,6 +13,12 @@ class BackendError(EarthPrismError):
     code: ClassVar[str] = "backend"
 
 
+class BackendNotInstalled(BackendError):
+    """There is no environment for the backend, or the one that was chosen is gone."""
+
+    code: ClassVar[str] = "backend-not-installed"
+
+
 class BackendNotStarted(BackendError):
     """The backend does not start, or does not say hello."""
 

@@ -135,7 +135,8 @@ def nominal_statistics(profile: RasterProfile) -> dict[str, str]:
         return {}
     low, high = profile.range
     values = {"MINIMUM": low, "MAXIMUM": high, "MEAN": (low + high) / 2, "STDDEV": (high - low) / math.sqrt(12)}
-    return {"STATISTICS_APPROXIMATE": "YES", **{f"STATISTICS_{name}": number(value) for name, value in values.items()}}
+    # Not marked as approximate: GDAL would compute exact ones in their place.
+    return {f"STATISTICS_{name}": number(value) for name, value in values.items()}
 
 
 def add_metadata(parent: Element, tags: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ _JOBS: dict[str, type[SegmentJob] | type[EmbedJob]] = {"segment": SegmentJob, "e
 
 
 def fit(query: FitModels) -> dict[str, Any]:
-    """Every usable package for the task, those that take the inputs first.
+    """Every usable package for the task; those that take the inputs first, then those that are nearest to it.
 
     Returns:
         "models": per package its reference, title, licence, pixel sizes, classes and "problem", which is "" where it
@@ -29,7 +29,7 @@ def fit(query: FitModels) -> dict[str, Any]:
     packages = [package for package in store.list_installed().packages if package.task == query.task]
     with gdal_environment(), tempfile.TemporaryDirectory() as folder:
         entries = [_entry(package, query, Path(folder) / "result.tif") for package in packages]
-    return {"models": sorted(entries, key=lambda entry: bool(entry["problem"]))}
+    return {"models": sorted(entries, key=lambda entry: (bool(entry["problem"]), _foreign(entry, query)))}
 
 
 def sensors() -> dict[str, Any]:
@@ -60,6 +60,11 @@ def _entry(package: Package, query: FitModels, output: Path) -> dict[str, Any]:
         "problem": problem,
         "notes": notes,
     }
+
+
+def _foreign(entry: dict[str, Any], query: FitModels) -> int:
+    """How many inputs are of a modality that the package does not take: what is wrong elsewhere is nearer to a fit."""
+    return sum(spec.modality not in entry["modalities"] for spec in query.inputs)
 
 
 def _takes(package: Package) -> tuple[Any, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, Optional
 
 from qgis.core import (
@@ -21,9 +20,10 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from ...backend.protocol.errors import Cancelled, EarthPrismError, ParameterError
+from ...backend.protocol.errors import Cancelled, EarthPrismError
 from ...backend.protocol.jobs import AreaSpec, ComputeSpec, GridSpec, InputSpec, MaskSpec, SceneJob
 from ...backend.protocol.messages import JobEvent, Logged, Progress, Warned
+from ..choice import TOLD_EXAMPLE, told_of
 from ..sources import input_of, paths_of
 from ..text import translate
 
@@ -34,12 +34,7 @@ INPUTS = {
     "SAR": ("sar", "Radar, one layer per date"),
     "OTHER": ("raster", "Other sensor"),
 }
-TOLD_LABEL = "what the files do not say, such as sensor=sentinel-2-l2a; offset=-1000; date=2023-06-15"
-# What may be told, and how it is read.
-TOLD: dict[str, Callable[[str], Any]] = {
-    "sensor": str, "date": str, "unit": str, "offset": float, "scale": float, "nodata": float,
-    "bands": lambda text: tuple(text.split("/")),
-}  # fmt: skip
+TOLD_LABEL = "what the files do not say, such as {}"
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
@@ -78,7 +73,9 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         """What most runs leave as it is: mask, grid, device."""
         kind = QgsProcessingParameterNumber.Type
         told = [
-            QgsProcessingParameterString(f"{name}_TOLD", f"{translate(label)}: {translate(TOLD_LABEL)}", optional=True)
+            QgsProcessingParameterString(
+                f"{name}_TOLD", f"{translate(label)}: {translate(TOLD_LABEL).format(TOLD_EXAMPLE)}", optional=True
+            )
             for name, (_, label) in INPUTS.items()
         ]
         for further in (
@@ -154,24 +151,6 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         crs = self.parameterAsCrs(parameters, "CRS", context)
         resolution = self.parameterAsDouble(parameters, "RESOLUTION", context)
         return GridSpec(crs=(crs.authid() or crs.toWkt()) if crs.isValid() else None, resolution=resolution or None)
-
-
-def told_of(text: str) -> dict[str, Any]:
-    """What the user says of a modality's layers: "sensor=sentinel-2-l2a; offset=-1000".
-
-    Raises:
-        ParameterError: a word is unknown, or its value cannot be read.
-    """
-    found = {}
-    for part in filter(None, (part.strip() for part in text.split(";"))):
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        try:
-            found[name] = TOLD[name](value)
-        except (KeyError, ValueError) as error:
-            raise ParameterError(
-                translate("“{}” cannot be understood").format(part), "", translate("write it as {}").format(TOLD_LABEL)
-            ) from error
-    return found
 
 
 def _tell(event: JobEvent, feedback: Any) -> None:

@@ -12,19 +12,36 @@ class Interface:
     """The part of QGIS's interface that the plugin uses, on real widgets."""
 
     def __init__(self) -> None:
-        from qgis.gui import QgsMessageBar
+        from qgis.gui import QgsMapCanvas, QgsMessageBar
         from qgis.PyQt.QtWidgets import QMainWindow, QToolBar
 
         self.window = QMainWindow()
         self.bar = QgsMessageBar(self.window)
         self.toolbar = QToolBar(self.window)
         self.menus: dict[str, Any] = {}
+        self.canvas = QgsMapCanvas(self.window)
+        self.docks: list[Any] = []
+        self.active: Any = None
 
     def mainWindow(self) -> Any:
         return self.window
 
     def messageBar(self) -> Any:
         return self.bar
+
+    def mapCanvas(self) -> Any:
+        return self.canvas
+
+    def activeLayer(self) -> Any:
+        return self.active
+
+    def addDockWidget(self, place: Any, dock: Any) -> None:
+        self.window.addDockWidget(place, dock)
+        self.docks.append(dock)
+
+    def removeDockWidget(self, dock: Any) -> None:
+        self.window.removeDockWidget(dock)
+        self.docks.remove(dock)
 
     def addToolBarIcon(self, action: Any) -> None:
         self.toolbar.addAction(action)

@@ -65,4 +65,4 @@ def test_loads_checks_the_backend_and_unloads_in_desktop_qgis(profile):
     assert report.is_file(), (code, log.read_text(errors="replace")[-3000:])
     seen = json.loads(report.read_text())
     assert seen.pop("message").count("version") == 1, seen
-    assert seen == {"loaded": True, "in_raster_menu": 1, "in_toolbar": 1, "level": 3, "left": [], "modules": []}
+    assert seen == {"loaded": True, "in_raster_menu": 1, "in_toolbar": 0, "level": 3, "left": [], "modules": []}

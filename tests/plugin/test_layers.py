@@ -101,7 +101,7 @@ def test_parts_are_on_the_map_while_the_run_goes_on_and_the_layer_stays_the_same
 
 
 def test_a_cancelled_run_keeps_its_layer_and_running_again_goes_on_in_it(follow, tmp_path):
-    scene = lake(tmp_path / "lake.tif", size=4500)
+    scene = lake(tmp_path / "lake.tif", size=3400)
     layers, ending, _ = follow(job_of(scene, tmp_path), until=is_chunk)
     assert ending.cancelled
     before = layers.layer(Output(CLASSES))
@@ -114,7 +114,7 @@ def test_a_cancelled_run_keeps_its_layer_and_running_again_goes_on_in_it(follow,
 
 def test_showing_a_growing_raster_does_not_write_to_it(follow, tmp_path):
     confidence = str(tmp_path / "sure.tif")
-    job = job_of(lake(tmp_path / "lake.tif", size=4500), tmp_path, confidence=confidence)
+    job = job_of(lake(tmp_path / "lake.tif", size=3400), tmp_path, confidence=confidence)
     layers, ending, _ = follow(job, until=is_chunk)
     assert ending.cancelled and layers.layer(Output(CONFIDENCE)) is not None
     lists = sorted((tmp_path / "water.tif.parts").glob("*.vrt"))
@@ -123,6 +123,7 @@ def test_showing_a_growing_raster_does_not_write_to_it(follow, tmp_path):
         layer.dataProvider().reloadData()
     QgsProject.instance().clear()
     assert len(lists) == 2 and [path.read_bytes() for path in lists] == before
+    assert list((tmp_path / "water.tif.parts").rglob("*.aux.xml")) == []
 
 
 def test_layers_that_the_user_removed_do_not_come_back(follow, tmp_path):

@@ -37,11 +37,11 @@ def shown(interface) -> str:
     return item.text() if item is not None else ""
 
 
-def test_loading_adds_one_action_with_icon_to_menu_and_toolbar(plugin, interface):
-    (in_menu,) = interface.menus["EarthPrism"].actions()
-    assert in_menu in interface.toolbar.actions()
-    assert in_menu.objectName() == "earthprismCheckBackend" and "backend" in in_menu.text()
-    assert not in_menu.icon().pixmap(32, 32).isNull()
+def test_loading_adds_its_actions_to_the_menu_and_the_dock_to_the_toolbar(plugin, interface):
+    dock, check = interface.menus["EarthPrism"].actions()
+    assert interface.toolbar.actions() == [dock]
+    assert (dock.objectName(), check.objectName()) == ("earthprismDock", "earthprismCheckBackend")
+    assert not dock.icon().pixmap(32, 32).isNull() and "backend" in check.text()
 
 
 def test_unloading_leaves_nothing(interface, qgis_app):
@@ -93,7 +93,7 @@ def test_importing_the_plugin_brings_in_no_heavy_package():
 def test_check_shows_version_devices_and_runtimes(plugin, interface, light_python, python_setting, wait):
     python_setting(str(light_python))
     before = children()
-    (action,) = interface.menus["EarthPrism"].actions()
+    _, action = interface.menus["EarthPrism"].actions()
     action.trigger()
     assert not action.isEnabled()
     text = wait(lambda: shown(interface))
@@ -105,7 +105,7 @@ def test_check_shows_version_devices_and_runtimes(plugin, interface, light_pytho
 
 def test_check_can_be_repeated(plugin, interface, light_python, python_setting, wait):
     python_setting(str(light_python))
-    (action,) = interface.menus["EarthPrism"].actions()
+    _, action = interface.menus["EarthPrism"].actions()
     for _ in range(2):
         interface.bar.clearWidgets()
         action.trigger()

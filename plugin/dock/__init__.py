@@ -1,0 +1,1 @@
+"""The dock: one module per section, view only. What is chosen becomes a job in `plugin.choice`."""

@@ -1,0 +1,244 @@
+"""The dock from top to bottom, and what follows from a change in it: questions to the backend, and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+from qgis.core import Qgis, QgsApplication, QgsProject
+from qgis.gui import QgsDockWidget
+from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtWidgets import (
+    QComboBox,
+    QGroupBox,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...backend.protocol.errors import EarthPrismError
+from ...backend.protocol.messages import FitModels, ListSensors, Plan
+from ..backend import Backend
+from ..choice import EMBED, SEGMENT, Choice
+from ..errors import BackendError
+from ..jobs import Ending, Question, Run
+from ..layers import RunLayers
+from ..text import translate
+from .area import AreaSection
+from .inputs import InputsSection
+from .models import ModelSection
+from .output import OutputSection
+from .runs import RunSection, plan_words
+
+# A change is followed by others, as when somebody types: the backend is asked when it is quiet for this long.
+QUIET_MS = 400
+
+
+class Dock(QgsDockWidget):
+    """EarthPrism's dock.
+
+    Args:
+        iface: QGIS's interface.
+        backend: who computes.
+    """
+
+    def __init__(self, iface: Any, backend: Backend) -> None:
+        super().__init__(translate("EarthPrism"))
+        self.setObjectName("EarthPrismDock")
+        self._iface, self._backend = iface, backend
+        self._questions: dict[str, Question] = {}
+        self._runs: list[tuple[Run, RunLayers]] = []
+        self._sensors_known = False
+        self.inputs, self.area, self.models = InputsSection(), AreaSection(iface), ModelSection()
+        self.output, self.runs = OutputSection(), RunSection()
+        self.task = QComboBox()
+        self.task.setObjectName("task")
+        self.task.addItem(translate("Segment: the class of every pixel"), SEGMENT)
+        self.task.addItem(translate("Embed: what an encoder makes of every position"), EMBED)
+        self.state = QLabel()
+        self.state.setWordWrap(True)
+        self.state.setObjectName("backend-state")
+        self.state.setVisible(False)
+        self._lay_out()
+        self._fit_timer, self._plan_timer = self._timer(self._ask_fit), self._timer(self._ask_plan)
+        for section in (self.inputs, self.area):
+            section.changed.connect(self._fit_timer.start)
+        self.task.currentIndexChanged.connect(self._fit_timer.start)
+        self.models.changed.connect(self._model_changed)
+        self.output.changed.connect(self._fit_timer.start)
+        self.runs.wanted.connect(self.run)
+        self._fit_timer.start()
+
+    def choice(self) -> Choice:
+        """What is chosen.
+
+        Raises:
+            InputError: a part of it cannot be understood.
+        """
+        reference = self.models.reference
+        return Choice(
+            self.task.currentData(),
+            self.inputs.specs(),
+            (reference,) if reference else (),
+            self.area.spec(),
+            self.output.choice(),
+        )
+
+    def run(self) -> Optional[Run]:
+        """Start what is chosen; None where something is wrong, which is said."""
+        try:
+            choice = self.choice()
+            if choice.lacking:
+                self.say(choice.lacking, Qgis.MessageLevel.Info)
+                return None
+            Path(choice.output.path).parent.mkdir(parents=True, exist_ok=True)
+        except EarthPrismError as error:
+            self.say(error.sentence(), Qgis.MessageLevel.Warning)
+            return None
+        except OSError as error:
+            text = translate("The folder of the result cannot be made: {}").format(error.strerror or error)
+            self.say(text, Qgis.MessageLevel.Warning)
+            return None
+        return self.start(choice)
+
+    def start(self, choice: Choice) -> Run:
+        """Run a choice in QGIS's task manager; its layers and its panel follow it."""
+        title = Path(choice.output.path).stem
+        run = Run(translate("EarthPrism: {}").format(title), choice.job(), self._backend)
+        layers = RunLayers(run, title, QgsProject.instance(), self._iface.mapCanvas(), self)
+        panel = self.runs.add(run, title)
+        panel.again.connect(lambda: self.start(choice))
+        self._runs.append((run, layers))
+        run.ended.connect(lambda ending: self._over(run, title, ending))
+        self.output.taken()
+        QgsApplication.taskManager().addTask(run)
+        return run
+
+    def stop(self) -> None:
+        """Cancel everything and let go of the map; for unloading."""
+        for timer in (self._fit_timer, self._plan_timer):
+            timer.stop()
+        for question in list(self._questions.values()):
+            question.cancel()
+        for run, _ in list(self._runs):
+            run.cancel()
+        self.area.close()
+
+    def say(self, text: str, level: Any) -> None:
+        """A line in QGIS's message bar."""
+        self._iface.messageBar().pushMessage("EarthPrism", text, level, 0)
+
+    def _lay_out(self) -> None:
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.addWidget(self.state)
+        for title, section in (
+            (translate("Inputs"), self.inputs),
+            (translate("Area"), self.area),
+            (translate("Task"), self.task),
+            (translate("Model"), self.models),
+            (translate("Result"), self.output),
+            (translate("Run"), self.runs),
+        ):
+            box = QGroupBox(title)
+            inner = QVBoxLayout(box)
+            inner.addWidget(section)
+            column.addWidget(box)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(page)
+        self.setWidget(scroll)
+
+    def _timer(self, act: Any) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(QUIET_MS)
+        timer.timeout.connect(act)
+        return timer
+
+    def _ask(self, name: str, ask: Any, answer: Any) -> None:
+        """Put a question; an earlier one of the same kind is withdrawn."""
+        old = self._questions.pop(name, None)
+        if old is not None:
+            old.cancel()
+
+        def answered(ending: Ending) -> None:
+            self._questions.pop(name, None)
+            self._backend_state(ending)
+            answer(ending)
+
+        question = Question(translate("EarthPrism: looking at the choice"), ask, self._backend, answered)
+        self._questions[name] = question
+        QgsApplication.taskManager().addTask(question)
+
+    def _ask_fit(self) -> None:
+        if not self._sensors_known:
+            self._sensors_known = True
+            self._ask("sensors", ListSensors(), self._show_sensors)
+        try:
+            specs, area, grid = self.inputs.specs(), self.area.spec(), self.output.grid()
+        except EarthPrismError as error:
+            self.inputs.say([error.sentence()], problem=True)
+            return
+        layers = [layer.name() for layer in self.inputs.layers]
+        self.output.suggest(layers, [self.models.reference] if self.models.reference else [])
+        self._ask("fit", FitModels(self.task.currentData(), specs, area, grid), self._show_fit)
+
+    def _show_sensors(self, ending: Ending) -> None:
+        if ending.result is None:
+            self._sensors_known = False
+        else:
+            self.inputs.set_sensors(ending.result["sensors"])
+
+    def _show_fit(self, ending: Ending) -> None:
+        if ending.result is None:
+            return
+        entries = ending.result["models"]
+        self.models.show_models(entries)
+        entry = self.models.entry
+        if entry is None and self.inputs.layers and entries:
+            self.inputs.say([entries[0]["problem"]], problem=True)
+        else:
+            self.inputs.say(entry["notes"] if entry else [])
+
+    def _model_changed(self) -> None:
+        entry = self.models.entry
+        if entry is not None and not entry["problem"]:
+            self.inputs.say(entry["notes"])
+            self.output.suggest([layer.name() for layer in self.inputs.layers], [entry["name"]])
+        self._plan_timer.start()
+
+    def _ask_plan(self) -> None:
+        try:
+            choice = self.choice()
+        except EarthPrismError as error:
+            self.runs.estimate.setText("⚠ " + error.sentence())
+            return
+        if choice.lacking:
+            self.runs.estimate.setText(choice.lacking)
+            return
+        self.runs.estimate.setText(translate("estimating …"))
+        self._ask("plan", Plan(choice.job()), self._show_plan)
+
+    def _show_plan(self, ending: Ending) -> None:
+        if ending.result is not None:
+            warnings = [f"⚠ {text}" for text in ending.result["warnings"]]
+            self.runs.estimate.setText("\n".join([plan_words(ending.result), *warnings]))
+        elif ending.error is not None:
+            self.runs.estimate.setText("⚠ " + ending.error.sentence())
+
+    def _backend_state(self, ending: Ending) -> None:
+        """Say what is wrong with the backend itself, as opposed to the choice."""
+        error = ending.error
+        self.state.setVisible(isinstance(error, BackendError))
+        if error is not None:
+            self.state.setText("⚠ " + error.sentence())
+
+    def _over(self, run: Run, title: str, ending: Ending) -> None:
+        self._runs = [pair for pair in self._runs if pair[0] is not run]
+        if ending.result is not None:
+            self.say(translate("{} is done.").format(title), Qgis.MessageLevel.Success)
+        elif ending.error is not None and not ending.cancelled:
+            self.say(ending.error.sentence(), Qgis.MessageLevel.Critical)
