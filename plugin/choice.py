@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -73,6 +73,12 @@ class Choice:
         if not self.models:
             return translate("Choose a model.")
         return "" if self.output.path else translate("Choose where the result is saved.")
+
+    def planned(self) -> SceneJob:
+        """The job for an estimate: the folder of its result may still have to be made."""
+        path = Path(self.output.path)
+        there = next(folder for folder in path.absolute().parents if folder.is_dir())
+        return replace(self, output=replace(self.output, path=str(there / path.name))).job()
 
     def job(self) -> SceneJob:
         """The job; an interrupted run into the same file goes on."""

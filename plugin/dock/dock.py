@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from qgis.core import Qgis, QgsApplication, QgsProject
 from qgis.gui import QgsDockWidget
-from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtCore import Qt, QTimer
 from qgis.PyQt.QtWidgets import (
     QComboBox,
     QGroupBox,
@@ -24,7 +24,7 @@ from ..choice import EMBED, SEGMENT, Choice
 from ..errors import BackendError
 from ..jobs import Ending, Question, Run
 from ..layers import RunLayers
-from ..text import translate
+from ..text import plain, translate
 from .area import AreaSection
 from .inputs import InputsSection
 from .models import ModelSection
@@ -33,6 +33,7 @@ from .runs import RunSection, plan_words
 
 # A change is followed by others, as when somebody types: the backend is asked when it is quiet for this long.
 QUIET_MS = 400
+_SHORTEST_NAME = 12  # letters of a layer or model that are always seen
 
 
 class Dock(QgsDockWidget):
@@ -146,9 +147,14 @@ class Dock(QgsDockWidget):
             inner.addWidget(section)
             column.addWidget(box)
         column.addStretch(1)
+        for box in page.findChildren(QComboBox):  # long names are cut, not the dock
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(_SHORTEST_NAME)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(page)
+        scroll.setMinimumWidth(page.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
         self.setWidget(scroll)
 
     def _timer(self, act: Any) -> QTimer:
@@ -220,14 +226,14 @@ class Dock(QgsDockWidget):
             self.runs.estimate.setText(choice.lacking)
             return
         self.runs.estimate.setText(translate("estimating …"))
-        self._ask("plan", Plan(choice.job()), self._show_plan)
+        self._ask("plan", Plan(choice.planned()), self._show_plan)
 
     def _show_plan(self, ending: Ending) -> None:
         if ending.result is not None:
-            warnings = [f"⚠ {text}" for text in ending.result["warnings"]]
+            warnings = [f"⚠ {plain(text)}" for text in ending.result["warnings"]]
             self.runs.estimate.setText("\n".join([plan_words(ending.result), *warnings]))
         elif ending.error is not None:
-            self.runs.estimate.setText("⚠ " + ending.error.sentence())
+            self.runs.estimate.setText("⚠ " + plain(ending.error.sentence()))
 
     def _backend_state(self, ending: Ending) -> None:
         """Say what is wrong with the backend itself, as opposed to the choice."""

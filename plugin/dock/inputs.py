@@ -10,11 +10,10 @@ from qgis.gui import QgsMapLayerComboBox
 from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
-from ...backend.protocol.errors import EarthPrismError
 from ...backend.protocol.jobs import InputSpec
 from ..choice import TOLD_EXAMPLE, told_of
 from ..sources import input_of, needs_export
-from ..text import translate
+from ..text import plain, translate
 
 MODALITIES = ("hr", "ms", "sar", "raster")
 
@@ -64,6 +63,8 @@ class LayerRow(QWidget):
         self.drop.setText("−")
         self.drop.setToolTip(translate("Take this layer away"))
         self.drop.setVisible(not first)
+        self.layer.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.sensor.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.set_sensors(sensors)
         self._lay_out()
         self.layer.layerChanged.connect(self.changed)
@@ -215,14 +216,5 @@ class InputsSection(QWidget):
     def say(self, lines: Sequence[str], problem: bool = False) -> None:
         """Show what is wrong, or what will happen to the inputs."""
         mark = "⚠ " if problem else ""
-        self.words.setText("\n".join(mark + line for line in lines))
+        self.words.setText("\n".join(mark + plain(line) for line in lines))
         self.words.setVisible(bool(lines))
-
-
-def problem_of(inputs: InputsSection) -> Optional[EarthPrismError]:
-    """What is wrong with the inputs as far as that shows without the backend."""
-    try:
-        inputs.specs()
-    except EarthPrismError as error:
-        return error
-    return None

@@ -9,7 +9,7 @@ from qgis.PyQt.QtCore import Qt, pyqtSignal
 from qgis.PyQt.QtGui import QColor, QIcon, QPixmap
 from qgis.PyQt.QtWidgets import QAbstractItemView, QLabel, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
-from ..text import translate
+from ..text import plain, translate
 
 REFERENCE = int(Qt.ItemDataRole.UserRole)
 _LINES = 5  # rows that the list shows without scrolling
@@ -28,7 +28,8 @@ class ModelSection(QWidget):
         self.list.setHeaderHidden(True)
         self.list.setRootIsDecorated(True)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.list.setMinimumHeight(self.list.fontMetrics().height() * (_LINES + 1))
+        self.list.setFixedHeight(self.list.fontMetrics().height() * (_LINES + 1))
+        self.list.setWordWrap(True)
         self.about = QLabel()
         self.about.setWordWrap(True)
         box = QVBoxLayout(self)
@@ -93,7 +94,7 @@ def _item(entry: dict[str, Any]) -> QTreeWidgetItem:
     if entry["problem"]:
         item.setFlags(Qt.ItemFlag.ItemIsEnabled)
         item.setForeground(0, QColor(Qt.GlobalColor.gray))
-        reason = QTreeWidgetItem([entry["problem"]])
+        reason = QTreeWidgetItem([plain(entry["problem"])])
         reason.setFlags(Qt.ItemFlag.NoItemFlags)
         item.addChild(reason)
         return item

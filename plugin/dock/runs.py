@@ -9,7 +9,7 @@ from qgis.PyQt.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, 
 
 from ...backend.protocol.messages import JobEvent, Progress, Queued, Waiting, Warned
 from ..jobs import Ending, Run
-from ..text import translate
+from ..text import plain, translate
 
 
 class RunPanel(QWidget):
@@ -86,7 +86,7 @@ class RunPanel(QWidget):
         self.drop.setVisible(True)
         self.bar.setVisible(False)
         self.resume.setVisible(ending.error is not None)
-        self.words.setText("\n".join([ending_words(ending), *(f"⚠ {text}" for text in self.warnings)]))
+        self.words.setText("\n".join([ending_words(ending), *(f"⚠ {plain(text)}" for text in self.warnings)]))
 
 
 class RunSection(QWidget):
@@ -139,7 +139,7 @@ def ending_words(ending: Ending) -> str:
     if ending.cancelled:
         return translate("Cancelled; what is finished stays on the map.")
     if ending.error is not None:
-        return "⚠ " + ending.error.sentence()
+        return "⚠ " + plain(ending.error.sentence())
     result: dict[str, Any] = ending.result or {}
     lines = [translate("Done in {}.").format(duration(result.get("seconds", 0.0)))]
     for classes in result.get("outputs", {}).get("class_areas", ()):
