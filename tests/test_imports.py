@@ -24,7 +24,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "geo": ({"protocol"}, GEODATA),
     "sensors": ({"protocol", "geo"}, GEODATA),
     "manifest": ({"protocol", "geo", "sensors"}, {*GEODATA, "safetensors"}),
-    "models": ({"protocol"}, {"torch", "numpy", "safetensors"}),
+    # torchvision speeds up detection where it works; nothing needs it (see models/ops/accelerated.py).
+    "models": ({"protocol"}, {"torch", "torchvision", "numpy", "safetensors"}),
     "runtime": ({"protocol", "models", "manifest"}, {"numpy", "onnxruntime", "torch", "safetensors"}),
     "scene": ({"protocol", "geo"}, {*GEODATA, "torch"}),
     "tasks": ({"protocol", "geo", "sensors", "manifest", "runtime", "scene"}, GEODATA),

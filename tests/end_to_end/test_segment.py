@@ -330,7 +330,7 @@ def test_the_grid_of_another_raster_is_taken_over(scene: Path, model: Path, tmp_
 
 
 def test_the_model_sees_the_pixels_it_was_made_for(scene: Path, tmp_path: Path) -> None:
-    """A model for 20 to 40 m on a scene of 10 m: the result has the scene's pixels again; far from it, it is refused."""
+    """A model for 20 to 40 m on a scene of 10 m: the result has the scene's pixels again. Far from it: refused."""
     coarse = packages.identity_package(tmp_path / "m", 2, 32, classes=CLASSES, slot={"gsd_m": (20.0, 40.0)}).root
     far = packages.identity_package(tmp_path / "far", 2, 32, classes=CLASSES, slot={"gsd_m": (100.0, 400.0)}).root
     output = tmp_path / "out.tif"
