@@ -43,7 +43,8 @@ class Losses(NamedTuple):
 class Objective(nn.Module, ABC):
     """Networks and what they are trained for. Its parameters that require gradients are what is optimised.
 
-    Everything that must survive a restart is a parameter or a persistent buffer: teachers, centres, counters.
+    Everything that must survive a restart is a parameter or a persistent buffer: teachers, centres, counters. Processes
+    and parts of a batch are averaged, so losses are means over samples, and what is drawn depends on the samples' keys.
     """
 
     @abstractmethod
