@@ -28,9 +28,7 @@ def run(folder: Path, objective: Toy | None = None, **changes: Any) -> tuple[Toy
 
 def launched(folder: Path, count: int, **changes: Any) -> int:
     """Run as a program, on `count` processes."""
-    start = (
-        ["-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "29511"] if count > 1 else []
-    )
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
     command = [sys.executable, *start, str(ROOT / "tests" / "backend" / "train" / "toy.py"), str(folder)]
     done = subprocess.run([*command, json.dumps(changes)], cwd=ROOT, env=_environment(), capture_output=True, text=True)
     assert done.returncode == 0 or "die_at" in changes, done.stderr[-3000:]
@@ -62,6 +60,7 @@ def test_it_learns_and_says_what_it_did(whole: Path) -> None:
     assert list((whole / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", ["ddp", "fsdp"])
 def test_two_processes_equal_one(whole: Path, tmp_path: Path, spread: str) -> None:
     launched(tmp_path / "run", 2, spread=spread, stop_at=20)
@@ -85,6 +84,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole: Path, tmp_path: 
     assert float(objective.steps_done) == 50
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(folder, stop_at=20)
