@@ -137,6 +137,7 @@ class SmartiesPretraining(SmartiesBackbone):
         noise_mask: Tensor,
         mirror: bool = True,
         normalise: bool = True,
+        mixup: bool = True,
     ) -> PretrainingOutput:
         """One pass over pairs of images of one place.
 
@@ -146,12 +147,13 @@ class SmartiesPretraining(SmartiesBackbone):
             noise_mixup, noise_mask: B x L in [0, 1), drawn in this order.
             mirror: the published mixup; False as in the released code (section 5).
             normalise: `norm_pix_loss`, see `reconstruction_loss`.
+            mixup: False leaves either stream its own image, for comparison.
 
         Raises:
             ValueError: a range has no output layer, or an image has another size.
         """
         drawn = masking(noise_mask)
-        taken = taken_from_first(noise_mixup)
+        taken = taken_from_first(noise_mixup) if mixup else torch.ones_like(noise_mixup, dtype=torch.bool)
         layers = sorted({*_output_layers(keys[0]), *_output_layers(keys[1])})
         streams = self.streams(images, keys, taken, mirror)
         latents, predictions, losses = [], [], []
