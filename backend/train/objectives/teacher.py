@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -10,10 +11,11 @@ from torch import nn
 from backend.train.objectives.objective import Progress
 from backend.train.optim.schedules import cosine
 
+Network = TypeVar("Network", bound=nn.Module)
 FIRST_MOMENTUM, LAST_MOMENTUM = 0.996, 1.0
 
 
-def teacher_of(student: nn.Module) -> nn.Module:
+def teacher_of(student: Network) -> Network:
     """A copy that takes no gradients and drops nothing."""
     teacher = copy.deepcopy(student).eval()
     return teacher.requires_grad_(False)
