@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +64,20 @@ def light_python() -> Path:
     if not python.is_file():
         pytest.skip("no light environment: run scripts/environment.py light")
     return python
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Packages of the tiny encoders with graphs for onnxruntime, made once: an export takes a minute."""
+    made: dict[str, Any] = {}
+
+    def package(name: str) -> Any:
+        from backend.manifest.load import load_folder
+        from backend.train.recipes.encoder_package import EncoderPackage, run
+
+        if name not in made:
+            recipe = EncoderPackage(name, str(tmp_path_factory.mktemp("exported")), graphs="fp32,int8")
+            made[name] = load_folder(Path(run(recipe)["package"]))
+        return made[name]
+
+    return package

@@ -183,12 +183,13 @@ def _read_strip(
     if not columns:
         return Strip(segment, index, (), {}, wanted)
     arrays = {}
+    shares = {}
     for feed, place, dated in zip(feeds, places, rows, strict=True):
         values = np.stack([v for v, _ in dated]) if feed.temporal else dated[0][0]
         arrays[feed.name] = _reflected(values, place)
         if feed.valid_name is not None:
-            valid = _reflected(np.stack([known for _, known in dated]), place)
-            arrays[feed.valid_name] = _counting(valid, feed.cell)
+            shares[feed.valid_name] = _shares(_reflected(np.stack([known for _, known in dated]), place), feed.cell)
+    arrays.update(_counting(shares))
     return Strip(segment, index, columns, arrays, wanted)
 
 
@@ -206,16 +207,21 @@ def _seen(dated: list[tuple[np.ndarray, np.ndarray]], ratio: Fraction, inside: W
     return seen
 
 
-def _counting(valid: np.ndarray, cell: int) -> np.ndarray:
-    """Which dates count at which places: (dates, H, W) bool -> (dates, H/cell, W/cell) float32, 1 or 0.
-
-    A date counts where at least half of the place has data. Where no date does, those count that have any: a place of
-    which a result is wanted must not be made of nothing.
-    """
+def _shares(valid: np.ndarray, cell: int) -> np.ndarray:
+    """How much of each place has data: (dates, H, W) bool -> (dates, H/cell, W/cell)."""
     dates, height, width = valid.shape
-    shares = valid.reshape(dates, height // cell, cell, width // cell, cell).mean(axis=(2, 4))
-    half = shares >= 0.5
-    return (half | ((shares > 0) & ~half.any(axis=0))).astype(np.float32)
+    return np.asarray(valid.reshape(dates, height // cell, cell, width // cell, cell).mean(axis=(2, 4)))
+
+
+def _counting(shares: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Which dates of which inputs count at which places, 1 or 0, from the shares that have data.
+
+    A date counts where at least half of the place has data. Where no date of any input does, those count that have any:
+    a place of which a result is wanted must not be made of nothing.
+    """
+    halves = {name: share >= 0.5 for name, share in shares.items()}
+    covered = np.logical_or.reduce([half.any(axis=0) for half in halves.values()]) if halves else np.bool_(True)
+    return {name: (half | ((shares[name] > 0) & ~covered)).astype(np.float32) for name, half in halves.items()}
 
 
 def _wanted(plan: Plan, inside: Window, covered: np.ndarray, filters: tuple[Filter, ...]) -> np.ndarray:

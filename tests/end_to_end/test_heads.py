@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,10 +150,11 @@ def test_every_kind_of_head_is_a_package_but_no_class_map(
 
 
 @pytest.mark.slow
-def test_both_runtimes_make_the_same_map(scene: dict[str, str], tmp_path: Path) -> None:
+def test_both_runtimes_make_the_same_map(
+    scene: dict[str, str], exported: Callable[[str], Package], tmp_path: Path
+) -> None:
     """SMARTIES and a linear map, exported; int8 stays within what its package allows."""
-    made = encoder_package.run(encoder_package.EncoderPackage("smarties-tiny", str(tmp_path)))
-    encoder = load_folder(Path(made["package"]))
+    encoder = exported("smarties-tiny")
     fields = {"graphs": "fp32,int8", "arguments": ""}
     linear = head(encoder, tmp_path, "s2-linear", "linear-map", "s2_4", **fields)
     for package in (encoder, linear):
@@ -170,11 +172,12 @@ def test_both_runtimes_make_the_same_map(scene: dict[str, str], tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # exports four graphs of an encoder
-def test_two_heads_of_one_pass_make_the_same_maps_in_both_runtimes(scene: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.timeout(900)  # may export four graphs of an encoder
+def test_two_heads_of_one_pass_make_the_same_maps_in_both_runtimes(
+    scene: dict[str, str], exported: Callable[[str], Package], tmp_path: Path
+) -> None:
     """SkySense V2: a head on one input and a head on all joined, of two dates of radar."""
-    made = encoder_package.run(encoder_package.EncoderPackage("skysense-v2-tiny", str(tmp_path), graphs="fp32"))
-    encoder = load_folder(Path(made["package"]))
+    encoder = exported("skysense-v2-tiny")
     heads = [
         head(encoder, tmp_path, "ms-upernet", "upernet", MS, graphs="fp32", arguments="width=64"),
         head(encoder, tmp_path, "fused-fcn", "fcn", "fused", graphs="fp32", window=64),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from backend.manifest.load import load_folder
 from backend.manifest.package import InputSlot, Package
 from backend.protocol.errors import Cancelled
 from backend.runtime.choice import Choice, open_session
 from backend.runtime.model import blank_feeds
 from backend.runtime.session import Session
 from backend.runtime.verify import verify
-from backend.train.recipes.encoder_package import EncoderPackage, run
 
 pytestmark = pytest.mark.slow
 
@@ -23,9 +21,8 @@ TOLERANCE = 1e-4  # what both runtimes may differ by
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Package:
-    recipe = EncoderPackage(request.param, str(tmp_path_factory.mktemp("encoder")), graphs="fp32,int8")
-    return load_folder(Path(run(recipe)["package"]))
+def encoder(request: pytest.FixtureRequest, exported: Callable[[str], Package]) -> Package:
+    return exported(request.param)
 
 
 def session(encoder: Package, runtime: str, batch: int = 2, precision: str = "fp32") -> Session:
