@@ -1,39 +1,35 @@
-"""`python -m backend.train RECIPE [--option value …]`: a recipe by name; every field of it is an option."""
+"""`python -m backend.train RECIPE [--option value …]`: a recipe by name, every field of it an option; `list` names them."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
-from typing import Any, get_type_hints
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
 
 from backend.protocol.errors import EarthPrismError
-from backend.train.recipes import encoder_package, head_package, water_baseline
+from backend.train.recipes import NAMES, Recipe, recipe
 
-# recipe: what runs it, and its configuration
-RECIPES: dict[str, tuple[Callable[[Any], dict[str, Any]], type]] = {
-    "export_encoder": (encoder_package.run, encoder_package.EncoderPackage),
-    "export_head": (head_package.run, head_package.HeadPackage),
-    "water_baseline": (water_baseline.run, water_baseline.WaterBaseline),
-}
+USAGE = "usage: python -m backend.train RECIPE [--option value ...]\n\nRECIPE --help shows a recipe's options.\n\n"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line: one subcommand per recipe, one option per field."""
-    main = argparse.ArgumentParser(prog="python -m backend.train", description=__doc__)
-    commands = main.add_subparsers(dest="recipe", required=True)
-    for name, (run, configuration) in RECIPES.items():
-        command = commands.add_parser(name, help=(run.__doc__ or "").partition("\n")[0])
-        hints = get_type_hints(configuration)
-        for item in fields(configuration):
-            required = item.default is MISSING
-            default = None if required else item.default
-            option = f"--{item.name.replace('_', '-')}"
-            command.add_argument(option, type=hints[item.name], required=required, default=default)
-    return main
+def overview() -> str:
+    """The recipes, one line each."""
+    width = max(map(len, NAMES)) + 2
+    return "".join(f"  {name:{width}}{recipe(name).summary}\n" for name in NAMES)
+
+
+def configuration(chosen: Recipe, arguments: Sequence[str]) -> Any:
+    """The configuration of a recipe with what the options change; ends the program for --help and wrong options."""
+    program = f"python -m backend.train {chosen.name}"
+    if isinstance(chosen.make, type):
+        return tyro.cli(chosen.make, prog=program, description=chosen.summary, args=arguments)
+    default = chosen.make(**dict.fromkeys(chosen.required, tyro.MISSING))
+    return tyro.cli(type(default), default=default, prog=program, description=chosen.summary, args=arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,14 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("backend").setLevel(logging.INFO)
     for noisy in ("", "torch.onnx"):  # the exporter and the quantiser tell every step as a warning
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    options = vars(parser().parse_args(arguments))
-    run, configuration = RECIPES[options.pop("recipe")]
+    name, *options = [*(sys.argv[1:] if arguments is None else arguments), ""]
+    if name == "list":
+        sys.stdout.write(overview())
+        return 0
+    if name not in NAMES:
+        wrong = f"there is no recipe {name!r}\n\n" if name not in ("", "-h", "--help") else ""
+        (sys.stderr if wrong or not name else sys.stdout).write(wrong + USAGE + overview())
+        return 0 if name in ("-h", "--help") else 2
+    chosen = recipe(name)
     try:
-        report = run(configuration(**options))
+        report = chosen.run(configuration(chosen, options[:-1]))
     except EarthPrismError as error:
         logging.error("%s", error)
         return error.exit_code
-    sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    if os.environ.get("RANK", "0") == "0":  # torchrun's number of the process
+        sys.stdout.write(json.dumps(report, indent=1) + "\n")
     return 0
 
 
