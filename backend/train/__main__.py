@@ -1,4 +1,4 @@
-"""`python -m backend.train RECIPE [--option value …]`: a recipe by name, every field of it an option; `list` names them."""
+"""`python -m backend.train RECIPE [--option value …]`: a recipe by name, its fields as options; `list` names them."""
 
 from __future__ import annotations
 

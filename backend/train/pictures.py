@@ -83,7 +83,7 @@ def curves(
     for number, (name, points) in enumerate(drawn.items()):
         colour = COLOURS[number % len(COLOURS)]
         places = [(TOP + (1 - rows.share(y)) * height, LEFT + columns.share(x) * width) for x, y in points]
-        for begin, end in zip(places, places[1:] or places):
+        for begin, end in zip(places, places[1:] or places, strict=False):
             _line(image, begin, end, colour)
         top = TOP + number * 14
         image[top + 2 : top + 5, size[1] - RIGHT + 10 : size[1] - RIGHT + 30] = colour

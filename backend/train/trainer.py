@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
+from tyro.conf import arg
 
 from backend.protocol.errors import ParameterError
+from backend.train import run_folder
 from backend.train.checkpoint import Checkpoints
-from backend.train.data.source import Source
+from backend.train.data.ahead import Parts, moved, read_ahead
+from backend.train.data.source import Source, random_of
 from backend.train.log import RunLog
-from backend.train.objectives.objective import Objective, Progress
+from backend.train.objectives.objective import Losses, Objective, Progress
 from backend.train.optim.groups import Depth, adjust, optimiser_of
 from backend.train.optim.schedules import OptimConfig
 from backend.train.parallel.processes import Processes
@@ -42,26 +42,39 @@ class TrainerConfig:
         recompute: activations of blocks are computed again for the gradients.
         compiled: blocks are compiled.
         device: "auto", "cpu" or "cuda".
-        log_every, checkpoint_every: steps between; 0 for never.
+        log_every: steps between lines of the log.
+        checkpoint_every: steps between checkpoints; 0 for the last alone.
+        picture_every: steps between learning curves and example pictures; 0 for the learning curve at the end alone.
         keep: checkpoints that are kept.
         resume: whether a run of this folder goes on.
         stop_at: step at which to end without finishing the schedule; 0 for none.
+        workers: processes that read data, for each process that trains; 0 for a thread.
+        seed: of what torch draws during training, such as dropped paths.
         optim: the optimiser.
     """
 
-    steps: int = 1000
+    steps: Annotated[int, arg(aliases=("--steps",))] = 1000
     accumulate: int = 1
     precision: str = "fp32"
     spread: str = "auto"
     recompute: bool = False
     compiled: bool = False
-    device: str = "auto"
+    device: Annotated[str, arg(aliases=("--device",))] = "auto"
     log_every: int = 10
     checkpoint_every: int = 1000
+    picture_every: int = 0
     keep: int = 2
-    resume: bool = False
+    resume: Annotated[bool, arg(aliases=("--resume",))] = False
     stop_at: int = 0
+    workers: int = 0
+    seed: int = 0
     optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise ParameterError(f"there is no precision {self.precision!r}", "", 'name "fp32" or "bf16"')
+        if min(self.steps, self.accumulate, self.log_every, self.keep) < 1:
+            raise ParameterError("steps, accumulate, log_every and keep are at least 1", "", "name larger numbers")
 
 
 def train(
@@ -70,10 +83,10 @@ def train(
     config: TrainerConfig,
     folder: Path,
     group: Processes,
-    about: dict[str, Any] | None = None,
+    about: Any = None,
     depth: Depth | None = None,
 ) -> dict[str, Any]:
-    """Train an objective; the network that is released is `objective.exported()` afterwards.
+    """Train an objective; `parallel.spread.released(objective.exported())` is what came of it.
 
     Args:
         objective: initialised, the same in every process.
@@ -85,44 +98,43 @@ def train(
         depth: layers between a parameter and the top, for `OptimConfig.layer_decay`.
 
     Returns:
-        steps done, skipped ones, the last logged losses.
+        steps done, skipped ones, the last line of the log.
 
     Raises:
-        ParameterError: the folder holds a run already, or one that does not fit.
+        ParameterError: the folder holds a run already, or one that does not fit; training has diverged.
     """
     kind = config.spread if config.spread != "auto" else "ddp" if group.count > 1 else "none"
     spread = Spread(objective, group, kind, config.recompute, config.compiled)
     optimiser = optimiser_of(objective, config.optim, depth)
     checkpoints = Checkpoints(folder, group, config.keep)
     first, skipped = _begin(objective, optimiser, config, folder, checkpoints, group, about)
-    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     last = min(config.steps, config.stop_at or config.steps)
     in_a_row = 0
-    with RunLog(folder, group, config.steps) as log:
-        for step, batches in _ahead(source, range(first, last), config.accumulate, group, log):
-            progress = Progress(step, config.steps)
+    with RunLog(folder, group, first, config.steps) as log:
+        for step, batches in _batches(source, range(first, last), config, group, log):
+            done, progress = step + 1, Progress(step, config.steps)
             optimiser.zero_grad(set_to_none=True)
-            parts: Counter[str] = Counter()
-            for number, batch in enumerate(batches):
-                with spread.accumulating(more=number + 1 < len(batches)), _precision(config, group):
-                    losses = spread(batch, progress)
-                (losses.total / len(batches)).backward()
-                log.add(losses, len(batches))
-                parts.update(losses.counts)
+            losses = _gradients(spread, batches, progress, config, group)
             rate = adjust(optimiser, objective, config.optim, progress)
-            norm = nn.utils.clip_grad_norm_(parameters, config.optim.clip or float("inf"))
-            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-            if group.every(bool(torch.isfinite(norm))):
+            norm = _clipped(objective, config.optim.clip)
+            good = group.every(bool(torch.isfinite(norm)))
+            if good:
                 optimiser.step()
                 objective.after_step(progress)
                 in_a_row = 0
             else:
                 skipped, in_a_row = skipped + 1, in_a_row + 1
                 _give_up_after(in_a_row, step)
-            log.step(step, {"rate": rate, "norm": float(norm), "skipped": skipped}, parts, config.log_every)
-            done = step + 1
-            if config.checkpoint_every and (done % config.checkpoint_every == 0 or done == last):
+            values = {"rate": rate, "norm": float(norm) if good else None, "skipped": skipped}
+            log.step(step, losses if good else [], values, write=_due(done, config.log_every, last))
+            checkpoints.finish(wait=False)
+            if _due(done, config.checkpoint_every, last):
                 checkpoints.save(done, objective, optimiser, {"skipped": skipped})
+            if _due(done, config.picture_every, last):
+                log.curve()
+                if config.picture_every:
+                    _draw(objective, batches[0], progress, log)
+        checkpoints.finish()
         return {"steps": last, "skipped": skipped, "last": log.last}
 
 
@@ -133,57 +145,69 @@ def _begin(
     folder: Path,
     checkpoints: Checkpoints,
     group: Processes,
-    about: dict[str, Any] | None,
+    about: Any,
 ) -> tuple[int, int]:
     """Freeze the configuration, or go on with a run: the first step to do, and steps skipped so far."""
-    frozen = folder / "config.json"
-    found = checkpoints.found()
-    if config.resume and found:
-        state = checkpoints.load(found[-1], objective, optimiser)
-        LOG.info("going on from %s", found[-1].name)
-        return int(state["step"]), int(state["skipped"])
-    if frozen.exists() and not config.resume:
+    found = checkpoints.found() if config.resume else []
+    if not config.resume and run_folder.holds_run(folder):
         raise ParameterError(f"{folder} holds a run already", "", "go on with --trainer.resume, or name another folder")
-    group.wait()
+    state = checkpoints.load(found[-1], objective, optimiser) if found else {"step": 0, "skipped": 0}
+    group.wait()  # nobody writes before all have looked
     if group.first:
-        folder.mkdir(parents=True, exist_ok=True)
-        frozen.write_text(json.dumps({"trainer": asdict(config), **(about or {})}, indent=1, default=str))
-    return 0, 0
+        run_folder.freeze(folder, {"trainer": config, "recipe": about}, group.count, state["step"])
+    if found:
+        LOG.info("going on from %s", found[-1].name)
+    return int(state["step"]), int(state["skipped"])
 
 
-def _ahead(
-    source: Source, steps: range, accumulate: int, group: Processes, log: RunLog
+def _batches(
+    source: Source, steps: range, config: TrainerConfig, group: Processes, log: RunLog
 ) -> Iterator[tuple[int, list[Any]]]:
-    """Every step with the parts of its batch that belong to this process; the next step is read meanwhile."""
-
-    def parts(step: int) -> list[Any]:
-        mine = range(group.rank * accumulate, (group.rank + 1) * accumulate)
-        return [source.batch(step, part, group.count * accumulate) for part in mine]
-
-    with ThreadPoolExecutor(1) as reader:
-        waiting = reader.submit(parts, steps.start) if steps else None
-        for step in steps:
-            assert waiting is not None
-            begun = time.perf_counter()
-            batches = waiting.result()
-            log.waited(time.perf_counter() - begun)
-            waiting = reader.submit(parts, step + 1) if step + 1 < steps.stop else None
-            yield step, [_moved(batch, group.device) for batch in batches]
+    """Every step with the parts of its batch that belong to this process."""
+    own = range(group.rank * config.accumulate, (group.rank + 1) * config.accumulate)
+    parts = Parts(source, own, group.count * config.accumulate)
+    ahead = read_ahead(parts, steps, config.workers, pinned=group.device.type == "cuda")
+    for step in steps:
+        begun = time.perf_counter()
+        batches = next(ahead)
+        log.waited(time.perf_counter() - begun)
+        yield step, [moved(batch, group.device) for batch in batches]
 
 
-def _moved(value: Any, device: torch.device) -> Any:
-    """Tensors of a batch on a device, in whatever tuples, lists and dictionaries."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_moved(part, device) for part in value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(_moved(part, device) for part in value)
-    return {key: _moved(part, device) for key, part in value.items()} if isinstance(value, dict) else value
+def _gradients(
+    spread: Spread, batches: list[Any], progress: Progress, config: TrainerConfig, group: Processes
+) -> list[Losses]:
+    """Gradients of the mean loss of the parts, and the losses of each without its graph."""
+    found = []
+    for number, batch in enumerate(batches):
+        part = group.rank * len(batches) + number
+        torch.manual_seed(int(random_of(config.seed, "torch", progress.step, part).integers(2**63)))
+        autocast = torch.autocast(group.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16")
+        with spread.accumulating(more=number + 1 < len(batches)):
+            with autocast:
+                losses = spread(batch, progress)
+            (losses.total / len(batches)).backward()
+        found.append(losses._replace(total=losses.total.detach()))
+    return found
 
 
-def _precision(config: TrainerConfig, group: Processes) -> torch.autocast:
-    return torch.autocast(group.device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16")
+def _clipped(objective: Objective, most: float) -> torch.Tensor:
+    """The norm of all gradients together, over all shards, after which it is at most `most`; 0 for any."""
+    parameters = [parameter for parameter in objective.parameters() if parameter.grad is not None]
+    norm = nn.utils.clip_grad_norm_(parameters, most or float("inf"))
+    full = getattr(norm, "full_tensor", None)
+    return full() if callable(full) else norm
+
+
+def _draw(objective: Objective, batch: Any, progress: Progress, log: RunLog) -> None:
+    """Example pictures of a batch."""
+    with torch.no_grad():
+        for name, image in objective.pictures(batch, progress).items():
+            log.picture(progress.step + 1, name, image)
+
+
+def _due(done: int, every: int, last: int) -> bool:
+    return done == last or bool(every and done % every == 0)
 
 
 def _give_up_after(in_a_row: int, step: int) -> None:

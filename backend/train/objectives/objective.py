@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor, nn
 
 
@@ -43,8 +44,16 @@ class Losses(NamedTuple):
 class Objective(nn.Module, ABC):
     """Networks and what they are trained for. Its parameters that require gradients are what is optimised.
 
-    Everything that must survive a restart is a parameter or a persistent buffer: teachers, centres, counters. Processes
-    and parts of a batch are averaged, so losses are means over samples, and what is drawn depends on the samples' keys.
+    Everything that must survive a restart is a parameter or a persistent buffer: teachers, centres, counters. What is
+    drawn depends on the samples' keys; torch's own generators, as for dropped paths, are seeded by the trainer from the
+    seed, the step and the part of the batch.
+
+    A global batch is cut into equal parts, one for every process and accumulation step, and the losses and gradients of
+    the parts are averaged. A loss that is a mean over samples is therefore the same however many parts there are. One
+    that is a mean over something else, such as pixels with data or pairs within a batch, weighs every part alike.
+
+    Where parameters are in shards, a block calls for those of the other processes: every process must call the same
+    blocks in the same order, whatever its samples lack.
     """
 
     @abstractmethod
@@ -69,3 +78,7 @@ class Objective(nn.Module, ABC):
     def blocks(self) -> Iterable[nn.Module]:
         """Modules that are spread and recomputed as a unit, outermost repetition of the network."""
         return ()
+
+    def pictures(self, batch: Any, progress: Progress) -> Mapping[str, np.ndarray]:
+        """Example pictures of a batch by name, H x W x 3 uint8; called without gradients, in every process."""
+        return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,6 +41,14 @@ class Processes:
     def every(self, condition: bool) -> bool:
         """Whether a condition holds in all processes."""
         return bool(self.sum(torch.tensor(float(condition), device=self.device)) == self.count)
+
+    def names(self, own: Iterable[str]) -> list[str]:
+        """The names of all processes, sorted, in every one of them."""
+        found: list[list[str]] = [sorted(own)]
+        if self.count > 1:
+            found = [[] for _ in range(self.count)]
+            distributed.all_gather_object(found, sorted(own))
+        return sorted({name for some in found for name in some})
 
     def wait(self) -> None:
         """Go on when all processes are here."""

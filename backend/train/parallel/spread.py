@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
-import torch
-from torch import distributed, nn
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
+from backend.models.layers.experts import Experts
 from backend.train.objectives.objective import Losses, Objective, Progress
 from backend.train.parallel.processes import Processes
 
@@ -43,10 +45,12 @@ class Spread:
             raise ValueError(f"{group.count} processes cannot be spread by {kind!r}, there is {', '.join(KINDS)}")
         self.objective = objective.to(group.device)
         self.kind = kind
-        if recompute:
-            _replace_blocks(objective, checkpoint_wrapper)
-        if compiled:
-            for block in objective.blocks():
+        blocks = list(objective.blocks())
+        for block in blocks:
+            if recompute:
+                # In place of a module around the block, which would change the names of its parameters.
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            if compiled:
                 block.compile()
         self._call: Callable[..., Losses] = self.objective
         if kind == "ddp":
@@ -55,7 +59,9 @@ class Spread:
             self._call = DistributedDataParallel(self.objective, device_ids=ids, find_unused_parameters=True)
         elif kind == "fsdp":
             mesh = init_device_mesh(group.device.type, (group.count,))
-            for block in self.objective.blocks():
+            for block in blocks:
+                for expert in _experts_of(block):
+                    fully_shard(expert, mesh=mesh)
                 fully_shard(block, mesh=mesh)
             fully_shard(self.objective, mesh=mesh)
 
@@ -73,24 +79,17 @@ class Spread:
             yield
 
 
-def _replace_blocks(objective: nn.Module, wrap: Callable[[nn.Module], nn.Module]) -> None:
-    blocks = {id(block) for block in objective.blocks()} if isinstance(objective, Objective) else set()
-    for parent in list(objective.modules()):
-        for name, child in list(parent.named_children()):
-            if id(child) in blocks:
-                setattr(parent, name, wrap(child))
+def released(network: nn.Module) -> dict[str, Tensor]:
+    """The whole state of a network on the CPU, put together from shards; empty in all processes but the first.
+
+    Every process must call it.
+    """
+    found = get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
-def gradient_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
-    """Norm of all gradients together, over all shards; 0 where there are none."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    if not grads:
-        return torch.zeros(())
-    norm = nn.utils.get_total_norm(grads)
-    full = getattr(norm, "full_tensor", None)
-    return full() if callable(full) else norm
-
-
-def available() -> bool:
-    """Whether this build of torch can run several processes."""
-    return distributed.is_available()
+def _experts_of(block: nn.Module) -> Iterator[nn.Module]:
+    """Experts are shards of their own, so that a process holds one at a time beside its part of the others."""
+    for part in block.modules():
+        if isinstance(part, Experts):
+            yield from part.experts

@@ -53,8 +53,8 @@ def test_it_learns_and_says_what_it_did(whole: Path) -> None:
     found = losses(whole)
     assert list(found) == list(range(1, 51)) and found[50] < 0.3 * found[1]
     last = json.loads((whole / "log.jsonl").read_text().splitlines()[-1])
-    assert last["samples"] == 8 and last["samples_per_s"] > 0 and 0 <= last["data_wait_share"] <= 1
-    assert last["rate"] == pytest.approx(1e-3) and last["squared"] == pytest.approx(last["loss"])
+    assert last["counts"]["samples"] == 8 and last["samples_per_s"] > 0 and 0 <= last["data_wait_share"] <= 1
+    assert last["rate"] == pytest.approx(1e-3) and last["losses"]["squared"] == pytest.approx(last["loss"])
     frozen = json.loads((whole / "config.json").read_text())
     assert frozen["trainer"]["steps"] == 50 and frozen["trainer"]["optim"]["clip"] == 1.0
     assert list((whole / "tensorboard").iterdir())
