@@ -24,8 +24,9 @@ def lines(command: str, result: Any) -> Iterator[str]:
         case "models describe":
             yield from result["summary"]
         case "models install":
-            already = " already" if result["already_installed"] else ""
-            yield f"{result['reference']} is{already} installed in {result['path']}"
+            for package in (*result["needs"], result):
+                already = " already" if package["already_installed"] else ""
+                yield f"{package['reference']} is{already} installed in {package['path']}"
         case "models remove":
             yield f"{result['reference']} is removed"
 

@@ -75,9 +75,11 @@ def verify(name: str, compute: ComputeSpec | None = None) -> dict[str, Any]:
 def install(job: InstallJob, context: Context) -> dict[str, Any]:
     """Take a package into the user's folder, if its golden input gives the golden output in at least one variant.
 
-    Published weights (`hf:OWNER/NAME`) become packages here; the one to work with is returned.
+    Published weights (`hf:OWNER/NAME`) become packages here, a head together with its encoder. A package of which this
+    machine cannot compute any variant is installed: another environment may be able to.
 
-    A package of which this machine cannot compute any variant is installed: another environment may be able to.
+    Returns:
+        the package to work with, and under "needs" those that it was installed together with.
 
     Raises:
         PackageError: the package is refused, or another one of this name and version is there.
@@ -90,10 +92,10 @@ def install(job: InstallJob, context: Context) -> dict[str, Any]:
         context.progress(text, int(share * PROGRESS_STEPS), PROGRESS_STEPS)
 
     if hub.is_hub(job.source):
-        done = published.install(job.source, report, context.cancelled, _refuse_when_wrong)
+        *others, main = published.install(job.source, report, context.cancelled, _refuse_when_wrong)
     else:
-        done = store.install(job.source, report, context.cancelled, _refuse_when_wrong)
-    return _summary(done.package) | {"already_installed": done.already, "sha256": done.sha256}
+        others, main = [], store.install(job.source, report, context.cancelled, _refuse_when_wrong)
+    return _installed(main) | {"needs": [_installed(other) for other in others]}
 
 
 def remove(job: RemoveJob) -> dict[str, Any]:
@@ -111,6 +113,10 @@ def _refuse_when_wrong(package: Package) -> None:
 
 def _entry(folder: Path) -> dict[str, Any]:
     return {"path": str(folder), "built_in": locate.is_built_in(folder)}
+
+
+def _installed(done: store.Installed) -> dict[str, Any]:
+    return _summary(done.package) | {"already_installed": done.already, "sha256": done.sha256}
 
 
 def _summary(package: Package) -> dict[str, Any]:

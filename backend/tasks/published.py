@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from backend.manifest import hub, load, locate, store
@@ -16,8 +17,13 @@ from backend.runtime.packing import published
 LARGEST = 8 << 30  # several times the largest published file
 
 
-def install(source: str, progress: Progress, cancelled: Stop, verify: Callable[[Package], object]) -> Installed:
-    """Install what `hf:…` names; nothing is fetched where it is there already. Returns the package to work with.
+def install(
+    source: str, progress: Progress, cancelled: Stop, verify: Callable[[Package], object]
+) -> tuple[Installed, ...]:
+    """Install what `hf:…` names; nothing is fetched where it is there already.
+
+    Returns:
+        the packages that the file became, the one to work with last: a head comes after its encoder.
 
     Raises:
         InputError: the source is not understood, or leaves open which file is meant.
@@ -29,8 +35,8 @@ def install(source: str, progress: Progress, cancelled: Stop, verify: Callable[[
     file = hub.parse(source)
     there = _present(file)
     if set(file.packages()) == set(there):
-        main = there[file.package]
-        return Installed(load.load_folder(main.root), True, _sha256(main))
+        found = [load.load_folder(there[name].root) for name in file.packages()]
+        return tuple(Installed(package, True, _sha256(package)) for package in found)
     if not installed("torch"):
         fix = "install the full backend environment, which brings torch"
         raise DeviceError("published weights cannot be converted here", "torch is not installed", fix)
@@ -45,8 +51,8 @@ def install(source: str, progress: Progress, cancelled: Stop, verify: Callable[[
         def make(folder: Path) -> Sequence[Package]:
             return published.convert(path, published.Source(file, digest), folder, encoder)
 
-        done = store.install_made(make, cancelled, verify)[-1]
-    return Installed(done.package, done.already, digest)
+        kept = () if encoder is None else (Installed(encoder, True, digest),)
+        return (*kept, *(replace(done, sha256=digest) for done in store.install_made(make, cancelled, verify)))
 
 
 def _present(file: HubFile) -> dict[str, Package]:

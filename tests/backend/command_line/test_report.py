@@ -90,10 +90,15 @@ def test_packages() -> None:
     assert list(lines("models describe", {"summary": ["model     water"], "document": {"raw": 1}})) == [
         "model     water"
     ]
-    installed = {"reference": "water@1.0.0", "path": "/models/water", "already_installed": False}
+    installed = {"reference": "water@1.0.0", "path": "/models/water", "already_installed": False, "needs": []}
     assert list(lines("models install", installed)) == ["water@1.0.0 is installed in /models/water"]
     (again,) = lines("models install", {**installed, "already_installed": True})
     assert "already" in again
+    encoder = {"reference": "tiny@1.0.0", "path": "/models/tiny", "already_installed": True}
+    assert list(lines("models install", {**installed, "needs": [encoder]})) == [
+        "tiny@1.0.0 is already installed in /models/tiny",
+        "water@1.0.0 is installed in /models/water",
+    ]
     assert list(lines("models remove", {"reference": "water@1.0.0"})) == ["water@1.0.0 is removed"]
     check = {"state": "agrees", "sentence": "onnxruntime fp32 agrees"}
     first, _ = lines("models verify", {"reference": "w@1", "ok": False, "checks": [check]})

@@ -59,6 +59,7 @@ def test_the_life_of_a_published_encoder(hub_at: Any, content: bytes, store_fold
     digest = hashlib.sha256(content).hexdigest()
     first = install(TINY)
     assert (first["reference"], first["already_installed"], first["sha256"]) == (f"{PACKAGE}@1.0.0", False, digest)
+    assert first["needs"] == []
     assert hub_at.requests == [("/somebody/theirs/resolve/main/tiny.safetensors", "")]
     again = install(f"{TINY}#sha256={digest}")
     assert (again["already_installed"], again["sha256"]) == (True, digest)
@@ -205,9 +206,11 @@ def test_a_fine_tuned_file_of_full_size_is_an_encoder_and_its_head(hub_at: Any, 
     name = "smarties-vit-b-eurosat-finetune"
     assert (installed["reference"], installed["kind"], installed["task"]) == (f"{name}@1.0.0", "head", "classify")
     assert {path.name for path in store_folder.iterdir()} == {f"{name}-1.0.0", f"{name}-encoder-1.0.0"}
+    assert [needed["name"] for needed in installed["needs"]] == [f"{name}-encoder"]
     with pytest.raises(PackageError, match="need it"):
         models.remove(RemoveJob(f"{name}-encoder"))
     models.remove(RemoveJob(name))
     again = install(FINETUNED)  # the encoder is still there: only the head is made
     assert not again["already_installed"] and again["sha256"] == installed["sha256"]
+    assert [needed["already_installed"] for needed in again["needs"]] == [True]
     assert install(FINETUNED)["already_installed"]
