@@ -1,9 +1,10 @@
-"""A small objective and its data, and as a script a run of it, alone or under torchrun."""
+"""A small objective and its data, and as a script runs of it, alone or under torchrun."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from backend.models.layers.experts import Experts
 from backend.train.data.source import order_of, part_of, random_of
 from backend.train.objectives.objective import Losses, Objective, Progress
 from backend.train.optim.schedules import OptimConfig
 from backend.train.parallel.processes import processes
+from backend.train.parallel.spread import released
 from backend.train.trainer import TrainerConfig, train
 
 SAMPLES, BATCH, WIDTH = 24, 8, 6
@@ -27,10 +31,12 @@ class Toy(Objective):
 
     steps_done: Tensor
 
-    def __init__(self, break_at: int = -1, die_at: int = -1) -> None:
+    def __init__(self, break_at: int = -1, die_at: int = -1, experts: bool = False) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layers = nn.ModuleList(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh()) for _ in range(2))
+        if experts:
+            self.layers.append(Experts(WIDTH, WIDTH, 2))
         self.head = nn.Linear(WIDTH, 1)
         self.register_buffer("steps_done", torch.zeros(()))
         self.break_at, self.die_at = break_at, die_at
@@ -89,8 +95,30 @@ def losses(folder: Path) -> dict[int, float]:
     return {entry["step"]: entry["loss"] for entry in map(json.loads, lines)}
 
 
-if __name__ == "__main__":
-    given = json.loads(sys.argv[2])
-    objective = Toy(die_at=given.pop("die_at", -1))
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def launched(processes: int, *runs: dict[str, Any]) -> int:
+    """Runs as one program on so many processes: each a "folder", what `Toy` takes, and what `config` takes."""
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(several if processes > 1 else []), __file__, json.dumps(runs, default=str)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 or any("die_at" in run for run in runs), done.stderr[-3000:]
+    return done.returncode
+
+
+def _main() -> None:
     with processes("cpu") as group:
-        train(objective, ToySource(), config(**given), Path(sys.argv[1]), group)
+        for given in json.loads(sys.argv[1]):
+            folder = Path(given.pop("folder"))
+            objective = Toy(**{name: given.pop(name) for name in ("die_at", "experts") if name in given})
+            train(objective, ToySource(), config(**given), folder, group)
+            state = released(objective)
+            if group.first:
+                save_file(state, folder / "released.safetensors")
+
+
+if __name__ == "__main__":
+    _main()
