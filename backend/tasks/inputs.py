@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from backend.geo.grid import Grid
 from backend.geo.source import fingerprint
-from backend.geo.validity import valid_share
 from backend.manifest.package import InputSlot, Package, Step
 from backend.manifest.steps import parameters
 from backend.protocol.errors import InputError, PackageError, ParameterError
@@ -22,7 +19,6 @@ from backend.scene.normalise import Clip, Decibel, FromDecibel, Linear, Log1p, O
 from backend.scene.strips import Feed
 from backend.sensors.inspect import inspect
 from backend.sensors.resolve import Conversion, ResolvedInput, resolve
-from backend.sensors.selection import clear_dates, spread_dates
 
 OPTIONS = {"hr": "--hr", "ms": "--ms", "sar": "--sar", "raster": "--raster"}
 TITLES = {"hr": "high-resolution optical", "ms": "multispectral", "sar": "SAR", "raster": "other sensor"}
@@ -30,16 +26,19 @@ TITLES = {"hr": "high-resolution optical", "ms": "multispectral", "sar": "SAR", 
 
 @dataclass(frozen=True)
 class SlotInput:
-    """A model input with the rasters that feed it, in order of time.
+    """A model input with the rasters that feed it.
 
     Attributes:
-        choice: which dates were chosen of more than the model takes, for people; "" where all are used.
+        slot: the input.
+        specs: what the user said of each raster.
+        resolved: its bands and how they are read.
+        left_out: which rasters were left out and why, for people.
     """
 
     slot: InputSlot
     specs: tuple[InputSpec, ...]
     resolved: tuple[ResolvedInput, ...]
-    choice: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:
@@ -56,7 +55,16 @@ class SlotInput:
         """What the user should know about dates and bands."""
         lacking = [band.name for band, there in zip(self.slot.bands, self.present, strict=True) if not there]
         bands = f"the {TITLES[self.slot.modality]} input lacks {', '.join(lacking)}; the model does without"
-        return tuple(note for note in (self.choice, bands if lacking else "") if note)
+        return (*self.left_out, *((bands,) if lacking else ()))
+
+    def keeping(self, indexes: Sequence[int], note: str = "") -> SlotInput:
+        """The same input with these of its rasters, in this order, and a note that says what was left out."""
+        return replace(
+            self,
+            specs=tuple(self.specs[index] for index in indexes),
+            resolved=tuple(self.resolved[index] for index in indexes),
+            left_out=(*self.left_out, note) if note else self.left_out,
+        )
 
     def feed(self, window: int, cells: int = 0) -> Feed:
         """What the pipeline reads.
@@ -106,8 +114,8 @@ def match_inputs(
     """Give every raster to the model input that takes it.
 
     Raises:
-        InputError: a raster that no input takes, a required input without a raster, too few or too many dates, or
-            whatever `resolve` says about a raster.
+        InputError: a raster that no input takes, a required input without a raster, a number of rasters that the
+            input cannot have, or whatever `resolve` says about a raster.
     """
     name = packages[0].reference
     groups: dict[str, list[InputSpec]] = {slot.name: [] for slot in slots}
@@ -133,15 +141,10 @@ def match_inputs(
         _check_count(slot, len(given), name)
         if not given:
             continue
-        pairs = [(spec, _resolved(spec, slot)) for spec in given]
-        for spec, item in pairs:
+        resolved = tuple(_resolved(spec, slot) for spec in given)
+        for spec, item in zip(given, resolved, strict=True):
             _check_sensor(slot, item, spec, name)
-        choice = ""
-        if len(pairs) > 1:
-            pairs = _in_time(pairs)
-            _check_same_bands(pairs)
-            pairs, choice = _chosen(slot, pairs)
-        found.append(SlotInput(slot, tuple(spec for spec, _ in pairs), tuple(item for _, item in pairs), choice))
+        found.append(SlotInput(slot, tuple(given), resolved))
     return tuple(found)
 
 
@@ -190,54 +193,6 @@ def _check_sensor(slot: InputSlot, item: ResolvedInput, spec: InputSpec, name: s
             f"it takes {', '.join(slot.sensors)}",
             "choose another model, or name the sensor with ::sensor=NAME if it was recognised wrongly",
         )
-
-
-def _check_same_bands(pairs: list[tuple[InputSpec, ResolvedInput]]) -> None:
-    for spec, item in pairs[1:]:
-        if item.present != pairs[0][1].present:
-            raise InputError(
-                f'"{spec.paths[0]}" has other bands than "{pairs[0][0].paths[0]}"',
-                "the dates of a series must have the same ones",
-                "leave dates out, or name the bands to use with ::bands=",
-            )
-
-
-def _chosen(
-    slot: InputSlot, pairs: list[tuple[InputSpec, ResolvedInput]]
-) -> tuple[list[tuple[InputSpec, ResolvedInput]], str]:
-    """As many dates as the model takes, and in words which ones: optical ones by their gaps, radar spread in time."""
-    most = slot.dates[1]
-    if len(pairs) <= most:
-        return pairs, ""
-    days = [date.fromisoformat(str(item.date)[:10]) for _, item in pairs]
-    if slot.modality == "sar":
-        kept, how = spread_dates([day.toordinal() for day in days], most), "spread over the period"
-    else:
-        shares = [valid_share(item.source) for _, item in pairs]
-        kept, cloudy = clear_dates([day.timetuple().tm_yday for day in days], shares, most)
-        how = "the one with most data" if cloudy else "the most complete of each part of the year"
-    names = ", ".join(days[index].isoformat() for index in kept)
-    text = f"of {len(pairs)} {TITLES[slot.modality]} dates the model takes {most} at most: {names} are used, {how}"
-    return [pairs[index] for index in kept], text
-
-
-def _in_time(pairs: list[tuple[InputSpec, ResolvedInput]]) -> list[tuple[InputSpec, ResolvedInput]]:
-    for spec, item in pairs:
-        if item.date is None:
-            raise InputError(
-                f'the date of "{spec.paths[0]}" is not known',
-                "a time series needs one for every raster",
-                "add ::date=YYYY-MM-DD to the path",
-            )
-    found = sorted(pairs, key=lambda pair: str(pair[1].date))
-    for (earlier, one), (later, other) in pairwise(found):
-        if one.date == other.date:
-            raise InputError(
-                f'"{earlier.paths[0]}" and "{later.paths[0]}" are of the same date',
-                str(one.date),
-                'join the tiles of one date in one option, as in "a.tif|b.tif", or correct a date with ::date=',
-            )
-    return found
 
 
 def operations(conversions: Sequence[Conversion], steps: Sequence[Step]) -> tuple[Operation, ...]:

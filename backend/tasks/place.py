@@ -85,7 +85,6 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec, wind
             "the area of interest and the rasters do not overlap",
             "choose an area inside the rasters",
         )
-    note = "; ".join(part for part in (note, *_outside(scene, inputs)) if part)
     _check_emptiness(main, scene.crop(inside))
     footprint_wgs84(scene.crop(inside))  # what has no outline on the Earth is refused now, not after the run
     result = None
@@ -234,14 +233,6 @@ def _overlap(scene: Grid, inputs: Sequence[SlotInput]) -> Window:
             "the rasters do not overlap", "no pixel lies in all of them", "choose rasters of the same place"
         )
     return window
-
-
-def _outside(scene: Grid, inputs: Sequence[SlotInput]) -> Iterator[str]:
-    """Rasters of a series that lie elsewhere than the scene, in words."""
-    for item in inputs:
-        for spec, resolved in zip(item.specs, item.resolved, strict=True):
-            if footprint(scene, resolved.source.grid).intersect(scene.window).empty:
-                yield f'"{spec.paths[0]}" lies outside the scene and adds nothing'
 
 
 def _check_emptiness(main: SlotInput, area: Grid) -> None:

@@ -20,11 +20,11 @@ from backend.scene.pipeline import SceneRun, run_scene, windows_to_do
 from backend.scene.run import RunFolder, check_same, clear_removed, finished_description, open_run, parts_folder
 from backend.scene.score import Scorer
 from backend.tasks import setup as setup_of
+from backend.tasks.companions import companion_feeds
 from backend.tasks.context import Context
 from backend.tasks.heap import give_back
 from backend.tasks.outputs import check_free, check_missing, result_files
 from backend.tasks.place import open_filters
-from backend.tasks.series import companion_feeds
 from backend.tasks.setup import Setup, set_up
 
 NOTHING_VALID = (

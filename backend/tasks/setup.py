@@ -28,6 +28,7 @@ from backend.scene.strips import Feed
 from backend.tasks.inputs import OPTIONS, TITLES, SlotInput, match_inputs
 from backend.tasks.outputs import ResultFiles, check_outputs, feature_files, head_files, space_warning
 from backend.tasks.place import Place, describe_place, find_place
+from backend.tasks.series import arrange_series
 
 LEAST_MEMORY = 500_000_000
 
@@ -149,7 +150,7 @@ def check(job: SceneJob) -> Checked:
     output = Path(job.output).absolute()
     assembly = assemble(tuple(load(name) for name in job.models))
     work = _embedding(job, assembly) if isinstance(job, EmbedJob) else _segmentation(job, assembly)
-    inputs = match_inputs(job.inputs, assembly.producers, _slots(job, assembly, work))
+    inputs = arrange_series(match_inputs(job.inputs, assembly.producers, _slots(job, assembly, work)))
     _check_sizes(inputs, work)
     place = find_place(inputs, job.grid, job.area, work.tiling.window)
     return Checked(job, output, assembly, work, inputs, place, _earlier_choice(job, output))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -128,18 +128,6 @@ def test_rasters_of_different_places(scene: str, tmp_path: Path) -> None:
     far = empty(tmp_path / "far.tif", utm_grid(10, 10, left=LEFT + 90_000))
     with pytest.raises(GridError, match="the rasters do not overlap"):
         find_place([slot_input(scene), slot_input(far)], GridSpec(), EVERYWHERE)
-
-
-def test_a_date_that_lies_elsewhere_is_named(scene: str, tmp_path: Path) -> None:
-    far = empty(tmp_path / "far.tif", utm_grid(10, 10, left=LEFT + 90_000))
-    series = slot_input(scene)
-    both = replace(
-        series,
-        specs=(*series.specs, *slot_input(far).specs),
-        resolved=(*series.resolved, *slot_input(far).resolved),
-    )
-    place = find_place([slot_input(scene), both], GridSpec(), EVERYWHERE)
-    assert f'"{far}" lies outside the scene' in place.note
 
 
 def test_rasters_that_are_scattered_over_a_continent(tmp_path: Path) -> None:
