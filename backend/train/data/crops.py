@@ -12,8 +12,10 @@ from datetime import date
 
 import numpy as np
 import torch
+from rasterio.warp import transform
 from torch import Tensor
 
+from backend.geo.grid import WGS84, parse_crs
 from backend.protocol.errors import InputError
 from backend.runtime.packing import skysense_v2
 from backend.train.data.resample import Box, Part, resampled, turned
@@ -198,8 +200,11 @@ def _classes(samples: Sequence[Sample]) -> Tensor | None:
 
 
 def _centre(sample: Sample) -> tuple[float, float]:
-    """Longitude and latitude; NaN where the place is not known in degrees."""
+    """Longitude and latitude; NaN where the sample has no place on Earth."""
     left, bottom, right, top = sample.place.bounds
-    if sample.place.crs != "EPSG:4326":
+    if not sample.place.crs:
         return (float("nan"), float("nan"))
-    return ((left + right) / 2, (bottom + top) / 2)
+    (longitude,), (latitude,) = transform(
+        parse_crs(sample.place.crs), WGS84, [(left + right) / 2], [(bottom + top) / 2]
+    )
+    return (longitude, latitude)

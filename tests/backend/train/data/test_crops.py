@@ -114,6 +114,21 @@ def test_what_is_drawn_for_a_sample_does_not_depend_on_the_batch() -> None:
     assert not equal(whole, views_of([place(1)], FEW, seed=2, step=3), 1, 0)
 
 
+def test_centres_are_degrees_wherever_a_sample_says_its_place() -> None:
+    optical = {"ms": place().series["ms"]}
+    places = [
+        Place("EPSG:4326", (4, 50, 6, 52)),
+        Place("EPSG:32631", (499_000, 0, 501_000, 2_000)),
+        Place("", (0, 0, 9, 9)),
+    ]
+    batch = views_of([Sample(str(n), one, optical) for n, one in enumerate(places)], FEW, seed=1, step=0)
+    degrees = batch.longitudes_latitudes
+    torch.testing.assert_close(degrees[0], torch.tensor([5.0, 51.0]))
+    # The middle of zone 31 is 3 degrees east; a kilometre along it is 1 / 110.62 degrees at the equator.
+    torch.testing.assert_close(degrees[1], torch.tensor([3.0, 0.00904]), atol=1e-5, rtol=0)
+    assert degrees[2].isnan().all()
+
+
 def test_lacking_modalities_and_dates() -> None:
     batch = views_of([place(0, ("hr",)), place(1, dates=4), place(2, ("hr", "sar"))], FEW, seed=1, step=0)
     glimpses = batch.student[0].glimpses
@@ -187,4 +202,4 @@ def test_a_miniature_learns_from_shards(shards: ShardSet, tmp_path: Path) -> Non
     )
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert report["skipped"] == 0 and [line["step"] for line in lines] == [1, 2]
-    assert all(np.isfinite(line["loss"]) and line["several_modalities"] == 2 for line in lines)
+    assert all(np.isfinite(line["loss"]) and line["counts"]["several_modalities"] == 2 for line in lines)

@@ -1,0 +1,1 @@
+"""Readers of folders as people download them; each yields samples, one place after the other."""
