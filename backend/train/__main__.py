@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("backend").setLevel(logging.INFO)
     for noisy in ("", "torch.onnx"):  # the exporter and the quantiser tell every step as a warning
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # Said of every checkpoint of a run of one process, where it is as it should be.
+    warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
     name, *options = [*(sys.argv[1:] if arguments is None else arguments), ""]
     if name == "list":
         sys.stdout.write(overview())
