@@ -23,7 +23,7 @@ from backend.train.objectives.objective import Losses, Objective, Progress
 from backend.train.optim.groups import Depth, adjust, optimiser_of
 from backend.train.optim.schedules import OptimConfig
 from backend.train.parallel.processes import Processes
-from backend.train.parallel.spread import Spread
+from backend.train.parallel.spread import KINDS, Spread
 
 LOG = logging.getLogger(__name__)
 # A loss that is not finite is left out; this many in a row are no accident.
@@ -73,6 +73,8 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "bf16"):
             raise ParameterError(f"there is no precision {self.precision!r}", "", 'name "fp32" or "bf16"')
+        if self.spread not in ("auto", *KINDS):
+            raise ParameterError(f"a network is not spread by {self.spread!r}", "", f"name auto, {', '.join(KINDS)}")
         if min(self.steps, self.accumulate, self.log_every, self.keep) < 1:
             raise ParameterError("steps, accumulate, log_every and keep are at least 1", "", "name larger numbers")
 
@@ -101,10 +103,10 @@ def train(
         steps done, skipped ones, the last line of the log.
 
     Raises:
-        ParameterError: the folder holds a run already, or one that does not fit; training has diverged.
+        ParameterError: the folder holds a run already, or one that does not fit; the processes need a way to spread
+            the network; training has diverged.
     """
-    kind = config.spread if config.spread != "auto" else "ddp" if group.count > 1 else "none"
-    spread = Spread(objective, group, kind, config.recompute, config.compiled)
+    spread = Spread(objective, group, _kind(config, group), config.recompute, config.compiled)
     optimiser = optimiser_of(objective, config.optim, depth)
     checkpoints = Checkpoints(folder, group, config.keep)
     first, skipped = _begin(objective, optimiser, config, folder, checkpoints, group, about)
@@ -136,6 +138,15 @@ def train(
                     _draw(objective, batches[0], progress, log)
         checkpoints.finish()
         return {"steps": last, "skipped": skipped, "last": log.last}
+
+
+def _kind(config: TrainerConfig, group: Processes) -> str:
+    """How the network is spread."""
+    if config.spread == "none" and group.count > 1:
+        raise ParameterError(
+            f"{group.count} processes cannot train a network that is not spread", "", 'name "auto", "ddp" or "fsdp"'
+        )
+    return config.spread if config.spread != "auto" else "ddp" if group.count > 1 else "none"
 
 
 def _begin(

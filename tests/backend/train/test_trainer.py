@@ -109,6 +109,12 @@ def test_what_is_held_does_not_move_and_gradients_are_clipped(tmp_path: Path) ->
     assert all(norm > 0 for norm in norms)
 
 
+@pytest.mark.parametrize("wrong", [{"precision": "fp16"}, {"spread": "tensor"}, {"accumulate": 0}])
+def test_a_wrong_setting_is_told_before_anything_starts(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError):
+        config(**wrong)
+
+
 def test_a_folder_with_a_run_is_refused_unless_it_goes_on(tmp_path: Path) -> None:
     run(tmp_path / "run", steps=2)
     with pytest.raises(ParameterError, match=r"--trainer\.resume"):
