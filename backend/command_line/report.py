@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from backend.command_line.arguments import TASKS
+
 
 def lines(command: str, result: Any) -> Iterator[str]:
     """What a command prints on stdout when no JSON was asked for."""
     match command:
-        case "segment" | "embed":
-            yield from _segment(result)
+        case command if command in TASKS:
+            yield from _outputs(result)
         case "plan":
             yield from _plan(result)
         case "inspect":
@@ -31,7 +33,7 @@ def lines(command: str, result: Any) -> Iterator[str]:
             yield f"{result['reference']} is removed"
 
 
-def _segment(result: dict[str, Any]) -> Iterator[str]:
+def _outputs(result: dict[str, Any]) -> Iterator[str]:
     outputs = dict(result["outputs"])
     areas = outputs.pop("class_areas", [])
     for kind, names in outputs.items():

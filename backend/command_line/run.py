@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from backend.command_line.arguments import Arguments, parse
+from backend.command_line.arguments import TASKS, Arguments, parse
 from backend.command_line.report import lines
 from backend.command_line.screen import Screen
 from backend.protocol.errors import Cancelled, EarthPrismError, InternalError, PackageError
-from backend.protocol.jobs import EmbedJob, InstallJob, RemoveJob, SegmentJob
+from backend.protocol.jobs import InstallJob, RemoveJob
 from backend.tasks.context import Context
 from backend.tasks.log import open_log
 
@@ -57,16 +57,11 @@ def _perform(asked: Arguments, context: Context) -> Any:
     """Hand the request to its task; tasks are imported when they are needed, so that help and errors come at once."""
     request = asked.request
     handler: Callable[[Any, Context], Any]
-    if isinstance(request, SegmentJob) and asked.command == "segment":
-        from backend.tasks import scene, segment
+    if asked.command in TASKS:
+        from backend.tasks import scene
 
         scene.check(request)  # a wrong job does not wait for a device to become free
-        handler = segment.run
-    elif isinstance(request, EmbedJob) and asked.command == "embed":
-        from backend.tasks import embed, scene
-
-        scene.check(request)
-        handler = embed.run
+        handler = scene.run
     elif isinstance(request, InstallJob):
         from backend.tasks import models
 
@@ -127,7 +122,7 @@ def _cancellable_context(command: str) -> Context:
         signal.signal(number, signal.SIG_DFL)
         context.cancel()
 
-    if command in ("segment", "embed", "models install"):
+    if command in (*TASKS, "models install"):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
     return context

@@ -20,16 +20,10 @@ from backend.tasks.context import Context
 Answer = dict[str, Any]
 
 
-def _segment(job: SegmentJob, context: Context) -> Answer:
-    from backend.tasks import segment
+def _scene(job: SceneJob, context: Context) -> Answer:
+    from backend.tasks import scene
 
-    return segment.run(job, context)
-
-
-def _embed(job: EmbedJob, context: Context) -> Answer:
-    from backend.tasks import embed
-
-    return embed.run(job, context)
+    return scene.run(job, context)
 
 
 def _install(job: InstallJob, context: Context) -> Answer:
@@ -96,8 +90,8 @@ def _check_scene(job: SceneJob) -> None:
 CHECKS: dict[type, Callable[[Any], None]] = {SegmentJob: _check_scene, EmbedJob: _check_scene}
 # One line per kind of job and query.
 JOBS: dict[type, Callable[[Any, Context], Answer]] = {
-    SegmentJob: _segment,
-    EmbedJob: _embed,
+    SegmentJob: _scene,
+    EmbedJob: _scene,
     InstallJob: _install,
     RemoveJob: _remove,
 }

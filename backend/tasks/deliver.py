@@ -1,4 +1,4 @@
-"""From finished chunks to the files that were asked for: COG, polygons, description, STAC item."""
+"""From finished chunks to the files of a class map: COG, polygons, description, STAC item."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from backend.geo.grid import Grid, Window
 from backend.geo.sieve import pixels_of_area, sieve
 from backend.geo.vector import Polygoniser
 from backend.protocol.errors import OutputError
-from backend.protocol.jobs import SegmentJob
 from backend.scene.chunks import ChunkStore
 from backend.scene.run import RunFolder
+from backend.tasks.class_maps import ClassMap
 from backend.tasks.context import Context
-from backend.tasks.outputs import HeadFiles
-from backend.tasks.provenance import write_description
-from backend.tasks.setup import Setup
+from backend.tasks.outputs import kind_of
+from backend.tasks.provenance import MEASURED, write_description
+from backend.tasks.task import Setup
 
 # Rows of the class raster that are turned into polygons at a time.
 POLYGON_BLOCK = 2048
 
 
-def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context) -> dict[str, Any]:
+def deliver(setup: Setup[ClassMap], folder: RunFolder, store: ChunkStore, context: Context) -> dict[str, Any]:
     """Write every result; each head's class raster after its other files, the description of the run at the very end.
 
     Returns:
@@ -38,47 +38,34 @@ def deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context
     Raises:
         Cancelled, OutputError: nothing incomplete carries a final name; the chunks are kept.
     """
-    kinds = ("classes", "confidence", "probabilities", "polygons", "polygon_count", "class_areas")
-    found: dict[str, Any] = {kind: [] for kind in kinds}
-    for head in class_maps(setup):
+    found: dict[str, Any] = {kind: [] for kind in (*ClassMap.kinds, *MEASURED)}
+    for head in setup.results:
         for layer, target in sorted(head.targets.items()):
-            if layer != head.output.classes:
+            if layer != head.layer:
                 _translate(store.whole(layer), target, head, layer, setup, context, "bilinear")
-                found[layer.rpartition("/")[2]].append(str(target))
-        draft = folder.path / f"{head.output.classes.replace('/', '-')}-final.tif"
+                found[kind_of(layer)].append(str(target))
+        draft = folder.path / f"{head.layer.replace('/', '-')}-final.tif"
         source = _sieved(head, folder, store, setup, context)
-        _translate(source, draft, head, head.output.classes, setup, context, "nearest")
+        _translate(source, draft, head, head.layer, setup, context, "nearest")
         if head.polygons is not None:
-            found["polygon_count"].append(_polygons(draft, head, setup, context))
+            found["polygon_count"].append(_polygons(draft, head.polygons, head, setup, context))
             found["polygons"].append(str(head.polygons))
         found["class_areas"].append(_class_areas(draft, head, context))
-        _move(draft, head.targets[head.output.classes])
-        found["classes"].append(str(head.targets[head.output.classes]))
+        _move(draft, head.target)
+        found["classes"].append(str(head.target))
     found |= write_description(setup, folder, found)
     return found
 
 
-def class_maps(setup: Setup) -> tuple[HeadFiles, ...]:
-    """The class maps that a segmentation writes."""
-    return tuple(head for head in setup.heads if isinstance(head, HeadFiles))
-
-
-def _job(setup: Setup) -> SegmentJob:
-    assert isinstance(setup.job, SegmentJob)
-    return setup.job
-
-
-def is_empty(setup: Setup) -> bool:
+def is_empty(setup: Setup[ClassMap]) -> bool:
     """Whether the first class raster holds nodata only; reads as far as its first class."""
-    head = class_maps(setup)[0]
-    with rasterio.open(head.targets[head.output.classes]) as dataset:
-        return all(
-            (dataset.read(1, window=window) == head.output.rule.nodata).all() for _, window in dataset.block_windows(1)
-        )
+    head = setup.results[0]
+    with rasterio.open(head.target) as dataset:
+        return all((dataset.read(1, window=window) == head.nodata).all() for _, window in dataset.block_windows(1))
 
 
 def _translate(
-    source: Path, target: Path, head: HeadFiles, layer: str, setup: Setup, context: Context, resampling: str
+    source: Path, target: Path, head: ClassMap, layer: str, setup: Setup[ClassMap], context: Context, resampling: str
 ) -> None:
     context.check()
     stage = f"writing {layer}"
@@ -93,31 +80,27 @@ def _translate(
     )
 
 
-def _sieved(head: HeadFiles, folder: RunFolder, store: ChunkStore, setup: Setup, context: Context) -> Path:
+def _sieved(head: ClassMap, folder: RunFolder, store: ChunkStore, setup: Setup[ClassMap], context: Context) -> Path:
     """The class raster with regions below the minimum mapping unit merged into their neighbours."""
-    source = store.whole(head.output.classes)
-    job = _job(setup)
-    if not job.min_area:
+    source = store.whole(head.layer)
+    if not head.min_area:
         return source
-    target = folder.path / f"{head.output.classes.replace('/', '-')}-sieved.tif"
+    target = folder.path / f"{head.layer.replace('/', '-')}-sieved.tif"
     sieve(
         source,
         target,
-        head.profiles[head.output.classes],
-        pixels_of_area(job.min_area, setup.plan.output_grid),
+        head.profiles[head.layer],
+        pixels_of_area(head.min_area, setup.plan.output_grid),
         lambda share: context.progress("merging small areas", round(share * 100), 100),
         context.cancelled,
     )
     return target
 
 
-def _polygons(raster: Path, head: HeadFiles, setup: Setup, context: Context) -> int:
+def _polygons(raster: Path, target: Path, head: ClassMap, setup: Setup[ClassMap], context: Context) -> int:
     """Polygons of the final class raster; their number."""
-    assert head.polygons is not None
     grid = setup.place.result or setup.plan.output_grid
-    nodata = head.output.rule.nodata
-    job = _job(setup)
-    polygoniser = Polygoniser(head.polygons, grid, head.legend, nodata, job.min_area, job.simplify)
+    polygoniser = Polygoniser(target, grid, head.legend, head.nodata, head.min_area, head.simplify)
     try:
         blocks = list(_blocks(grid))
         with rasterio.open(raster) as dataset:
@@ -133,9 +116,9 @@ def _polygons(raster: Path, head: HeadFiles, setup: Setup, context: Context) -> 
         raise
 
 
-def _class_areas(raster: Path, head: HeadFiles, context: Context) -> list[dict[str, Any]]:
+def _class_areas(raster: Path, head: ClassMap, context: Context) -> list[dict[str, Any]]:
     """Pixels and ground in m2 of each class of the final class raster; None where the ground cannot be told."""
-    found = class_areas(raster, head.output.rule.nodata, context.check)
+    found = class_areas(raster, head.nodata, context.check)
     return [
         {
             "value": info.value,

@@ -9,14 +9,16 @@ from typing import Any
 from backend.geo.env import gdal_environment
 from backend.manifest import load, locate, store
 from backend.manifest.package import Package
-from backend.protocol.errors import EarthPrismError
-from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
+from backend.protocol.errors import EarthPrismError, ParameterError
+from backend.protocol.jobs import SceneJob
 from backend.protocol.messages import FitModels
 from backend.sensors.catalogue import catalogue
 from backend.tasks.setup import check
+from backend.tasks.table import TASKS
+from backend.tasks.task import notes_on
 
 # Jobs by the task of the packages that they take.
-_JOBS: dict[str, type[SegmentJob] | type[EmbedJob]] = {"segment": SegmentJob, "embed": EmbedJob}
+_JOBS = {job.kind: job for job in TASKS}
 
 
 def fit(query: FitModels) -> dict[str, Any]:
@@ -25,7 +27,12 @@ def fit(query: FitModels) -> dict[str, Any]:
     Returns:
         "models": per package its reference, title, licence, pixel sizes, classes and "problem", which is "" where it
         takes the inputs; "notes" says what would happen to them.
+
+    Raises:
+        ParameterError: there is no such task.
     """
+    if query.task not in _JOBS:
+        raise ParameterError(f'there is no task "{query.task}"', f"the tasks are {', '.join(_JOBS)}")
     packages = [package for package in store.list_installed().packages if package.task == query.task]
     with gdal_environment(), tempfile.TemporaryDirectory() as folder:
         entries = [_entry(package, query, Path(folder) / "result.tif") for package in packages]
@@ -87,9 +94,7 @@ def _verdict(package: Package, query: FitModels, output: Path) -> tuple[str, lis
         checked = check(_job(package, query, output))
     except EarthPrismError as error:
         return error.sentence(), []
-    warnings = [warning for item in checked.inputs for resolved in item.resolved for warning in resolved.warnings]
-    notes = [*warnings, *(note for item in checked.inputs for note in item.notes), checked.place.note]
-    return "", [note for note in dict.fromkeys(notes) if note]
+    return "", notes_on(checked.inputs, checked.place)
 
 
 def _job(package: Package, query: FitModels, output: Path) -> SceneJob:

@@ -13,7 +13,8 @@ from backend.scene.pipeline import windows_touched
 from backend.scene.run import parts_folder
 from backend.tasks.outputs import check_free, result_files
 from backend.tasks.place import open_filters
-from backend.tasks.setup import Setup, set_up
+from backend.tasks.setup import set_up
+from backend.tasks.task import Setup
 
 # Reading, blending and writing run beside the model; what remains visible of them is at most this share (see the
 # benchmark "scene").
@@ -32,7 +33,6 @@ def plan(job: SceneJob) -> dict[str, Any]:
         dates = {item.slot.name: len(item.resolved) for item in setup.inputs}
         seconds = measure(setup.model, dates=dates) * windows * OVERHEAD
         grid = setup.place.result or setup.plan.output_grid
-        swath = max(s.reach - s.origin for s in setup.plan.swaths)
         return {
             "task": job.kind,
             "models": [package.reference for package in setup.packages],
@@ -45,7 +45,7 @@ def plan(job: SceneJob) -> dict[str, Any]:
             "window": setup.plan.window,
             "windows": windows,
             "chunks": sum(1 for _ in setup.plan.chunks()),
-            "memory_bytes": setup.memory.bytes_for(swath),
+            "memory_bytes": setup.memory.bytes_for(setup.swath),
             "seconds": round(seconds, 1),
             "compute": setup.model.choice.to_dict(),
             "inputs": [
@@ -62,7 +62,7 @@ def _taken(setup: Setup) -> list[str]:
     if setup.job.if_exists != "refuse":
         return []
     try:
-        check_free([*chain(*result_files(setup.heads, setup.output).values()), parts_folder(setup.output)])
+        check_free([*chain(*result_files(setup.results, setup.output).values()), parts_folder(setup.output)])
     except ResumeError as error:
         return [error.sentence()]
     return []

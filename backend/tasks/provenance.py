@@ -10,8 +10,8 @@ from typing import Any
 from backend.geo.stac import COG, GEOPACKAGE, JSON, Asset, ModelLink, Origin, stac_item
 from backend.protocol.errors import OutputError
 from backend.scene.run import RunFolder, run_file, write_json
-from backend.tasks.outputs import HeadFiles, ResultFiles, item_file
-from backend.tasks.setup import Setup
+from backend.tasks.outputs import ResultFiles, item_file, kind_of
+from backend.tasks.task import Setup
 
 # What is said of a result beside the names of its files.
 MEASURED = ("polygon_count", "class_areas")
@@ -40,7 +40,7 @@ def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any])
         "outputs": {kind: [Path(name).name for name in names] for kind, names in found.items() if kind not in MEASURED},
         **{kind: found[kind] for kind in MEASURED if kind in found},
     }
-    legends = [head.classes for head in setup.heads if isinstance(head, HeadFiles)]
+    legends = [result.classes for result in setup.results if result.classes]
     if legends:
         description["classes"] = [
             [{"value": c.value, "name": c.name, "color": c.color} for c in classes] for classes in legends
@@ -54,7 +54,7 @@ def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any])
 
 
 def _item(setup: Setup, folder: RunFolder, described: Path, made: datetime) -> dict[str, Any]:
-    assets = {key: asset for head in setup.heads for key, asset in _assets(head).items()}
+    assets = {key: asset for result in setup.results for key, asset in _assets(result).items()}
     assets["run"] = Asset(described.name, "Run description", JSON, ("metadata",))
     dates = [resolved.date for item in setup.inputs for resolved in item.resolved if resolved.date is not None]
     choice = setup.model.choice
@@ -71,13 +71,13 @@ def _item(setup: Setup, folder: RunFolder, described: Path, made: datetime) -> d
     )
 
 
-def _assets(head: ResultFiles) -> dict[str, Asset]:
+def _assets(result: ResultFiles) -> dict[str, Asset]:
     """The files of one result by key."""
     found = {
-        layer.replace("/", "-"): Asset(path.name, layer.rpartition("/")[2], COG, profile=head.profiles[layer])
-        for layer, path in head.targets.items()
+        layer.replace("/", "-"): Asset(path.name, kind_of(layer), COG, profile=result.profiles[layer])
+        for layer, path in result.targets.items()
     }
-    if isinstance(head, HeadFiles) and head.polygons is not None:
-        key = head.output.classes.replace("classes", "polygons").replace("/", "-")
-        found[key] = Asset(head.polygons.name, "class polygons", GEOPACKAGE, legend=head.legend)
+    if result.polygons is not None:
+        key = result.layer.replace("classes", "polygons").replace("/", "-")
+        found[key] = Asset(result.polygons.name, "class polygons", GEOPACKAGE, legend=result.legend)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -25,16 +25,14 @@ from backend.tasks.context import Context
 from backend.tasks.heap import give_back
 from backend.tasks.outputs import check_free, check_missing, result_files
 from backend.tasks.place import open_filters
-from backend.tasks.setup import Setup, set_up
+from backend.tasks.setup import set_up
+from backend.tasks.table import task_of
+from backend.tasks.task import Setup
 
 NOTHING_VALID = (
     "the rasters have no valid pixel here, so the result holds nodata only; look at their nodata values, the mask and "
     "the area"
 )
-VERBS = {"segment": "segmenting", "embed": "embedding"}
-
-# Makes the files of a result from its finished chunks; gives them by kind.
-Deliver = Callable[[Setup, RunFolder, ChunkStore, Context], dict[str, Any]]
 
 
 def check(job: SceneJob) -> None:
@@ -52,12 +50,8 @@ def check(job: SceneJob) -> None:
             candidates(checked.assembly, job.compute)
 
 
-def run(job: SceneJob, context: Context, deliver: Deliver, is_empty: Callable[[Setup], bool]) -> dict[str, Any]:
+def run(job: SceneJob, context: Context) -> dict[str, Any]:
     """Compute a scene and write what the job asks for.
-
-    Args:
-        deliver: makes the files from the chunks.
-        is_empty: whether the finished result holds nodata only.
 
     Returns:
         what was written and how: paths by kind, windows computed, seconds, device, precision.
@@ -69,13 +63,17 @@ def run(job: SceneJob, context: Context, deliver: Deliver, is_empty: Callable[[S
     """
     with gdal_environment(), set_up(job) as setup, _interruptible(setup, context):
         context.check()
-        return execute(setup, context, _without_model(deliver), is_empty)
+        return execute(setup, context, release=True)
 
 
-def execute(setup: Setup, context: Context, deliver: Deliver, is_empty: Callable[[Setup], bool]) -> dict[str, Any]:
-    """Run a job that is set up; see `run`."""
-    started, job = time.monotonic(), setup.job
-    files = result_files(setup.heads, setup.output)
+def execute(setup: Setup, context: Context, release: bool = False) -> dict[str, Any]:
+    """Run a job that is set up; see `run`.
+
+    Args:
+        release: close the model before the final files are made: what it holds would lie beside what that takes.
+    """
+    started, job, task = time.monotonic(), setup.job, task_of(setup.job)
+    files = result_files(setup.results, setup.output)
     if job.if_exists == "refuse":
         check_free([*chain(*files.values()), parts_folder(setup.output)])
     clear_removed(setup.output)
@@ -96,27 +94,19 @@ def execute(setup: Setup, context: Context, deliver: Deliver, is_empty: Callable
                 filters,
                 _scorer(setup),
                 setup.model.choice.batch,
-                tuple(head.output for head in setup.heads),
+                tuple(result.output for result in setup.results),
             )
-            reporter = _Reporter(setup, store, context)
+            reporter = _Reporter(setup, store, context, task.doing)
             run_scene(scene, store, reporter)
-            found = deliver(setup, folder, store, context)
+            if release:
+                setup.model.close()
+                give_back()
+            found = task.deliver(setup, folder, store, context)
     folder.remove()
-    if is_empty(setup):
+    if task.is_empty(setup):
         warnings.append(NOTHING_VALID)
         context.warn(NOTHING_VALID)
     return _result(setup, found, started, reporter.computed, warnings)
-
-
-def _without_model(deliver: Deliver) -> Deliver:
-    """Delivers when the model is gone: what it holds would lie beside what the making of the final files takes."""
-
-    def release_and_deliver(setup: Setup, folder: RunFolder, store: ChunkStore, context: Context) -> dict[str, Any]:
-        setup.model.close()
-        give_back()
-        return deliver(setup, folder, store, context)
-
-    return release_and_deliver
 
 
 def _is_finished(setup: Setup) -> bool:
@@ -134,7 +124,7 @@ def _is_finished(setup: Setup) -> bool:
 
 
 def _layers(setup: Setup) -> dict[str, Any]:
-    return {layer: profile for head in setup.heads for layer, profile in head.profiles.items()}
+    return {layer: profile for result in setup.results for layer, profile in result.profiles.items()}
 
 
 def _scorer(setup: Setup) -> Scorer:
@@ -184,18 +174,18 @@ def _clean_up_if_empty(folder: RunFolder) -> Iterator[None]:
 class _Reporter:
     """Tells the job's context how the pipeline goes."""
 
-    def __init__(self, setup: Setup, store: ChunkStore, context: Context) -> None:
-        self._setup, self._store, self._context = setup, store, context
+    def __init__(self, setup: Setup, store: ChunkStore, context: Context, doing: str) -> None:
+        self._setup, self._store, self._context, self._doing = setup, store, context, doing
         self._total = setup.plan.windows
         self._done = max(0, self._total - windows_to_do(setup.plan, store))
         self._news: list[Window] = []
         self.computed = 0
-        context.progress(VERBS[self._setup.job.kind], self._done, self._total)
+        context.progress(self._doing, self._done, self._total)
 
     def advanced(self, windows: int, computed: int) -> None:
         self.computed += computed
         self._done = min(self._total, self._done + windows)
-        self._context.progress(VERBS[self._setup.job.kind], self._done, self._total)
+        self._context.progress(self._doing, self._done, self._total)
 
     def written(self, window: Window) -> None:
         self._news.append(window)

@@ -6,114 +6,29 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import rasterio
 
-from backend import __version__
 from backend.manifest.load import load
-from backend.manifest.package import InputSlot, Package, Tiling
+from backend.manifest.package import InputSlot, Tiling
 from backend.protocol.errors import PackageError, ParameterError
-from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
+from backend.protocol.jobs import SceneJob
 from backend.runtime.assembly import Assembly, assemble
 from backend.runtime.choice import Choice, stored_bytes
 from backend.runtime.model import Model, Wish, open_model
 from backend.scene.memory import MemoryModel
-from backend.scene.plan import SWATH_WIDTH, Plan, make_plan
+from backend.scene.plan import SWATH_WIDTH, make_plan
 from backend.scene.run import finished_description, stored_description
 from backend.scene.strips import Feed
 from backend.tasks.inputs import OPTIONS, TITLES, SlotInput, match_inputs
-from backend.tasks.outputs import ResultFiles, check_outputs, feature_files, head_files, space_warning
-from backend.tasks.place import Place, describe_place, find_place
+from backend.tasks.outputs import check_outputs
+from backend.tasks.place import Place, find_place
 from backend.tasks.series import arrange_series
+from backend.tasks.table import task_of
+from backend.tasks.task import Setup, Work
 
 LEAST_MEMORY = 500_000_000
-
-
-@dataclass(frozen=True)
-class Setup:
-    """A job that is ready to run.
-
-    Attributes:
-        job: what was asked for.
-        output: main result, absolute.
-        model: open sessions.
-        inputs: the model's inputs.
-        place: where it works.
-        plan: the cut of the scene.
-        feeds: what the pipeline reads.
-        heads: what is written.
-        memory: what decides the run's memory.
-    """
-
-    job: SceneJob
-    output: Path
-    model: Model
-    inputs: tuple[SlotInput, ...]
-    place: Place
-    plan: Plan
-    feeds: tuple[Feed, ...]
-    heads: tuple[ResultFiles, ...]
-    memory: MemoryModel
-
-    @property
-    def packages(self) -> tuple[Package, ...]:
-        """The packages whose outputs are written: the heads, or the bundle."""
-        return tuple(head.package for head in self.heads)
-
-    def warnings(self) -> list[str]:
-        """What the user should know before the run."""
-        area, swath = self.plan.area, max(s.reach - s.origin for s in self.plan.swaths)
-        profiles = [profile for head in self.heads for profile in head.profiles.values()]
-        notes = [warning for item in self.inputs for resolved in item.resolved for warning in resolved.warnings]
-        notes += [note for item in self.inputs for note in item.notes]
-        notes += [self.place.note, space_warning(self.output.parent, area.width * area.height, profiles)]
-        needed, budget = self.memory.bytes_for(swath), self.job.compute.memory
-        if needed > budget:
-            notes.append(
-                f"the run needs about {needed / 1e9:.1f} GB of memory, more than the {budget / 1e9:.1f} GB that were "
-                "allowed; a smaller --batch needs less"
-            )
-        return [note for note in dict.fromkeys(notes) if note]
-
-    def describe(self) -> dict[str, Any]:
-        """JSON values that decide the result's pixels."""
-        job, swath = self.job, max(s.reach - s.origin for s in self.plan.swaths)
-        return {
-            "task": job.kind,
-            "program": __version__,
-            "libraries": {
-                "numpy": np.__version__,
-                "rasterio": rasterio.__version__,
-                "gdal": rasterio.__gdal_version__,
-                self.model.choice.runtime: _version(self.model.choice.runtime),
-            },
-            "models": [{"name": p.reference, "sha256": p.digest} for p in self.model.packages],
-            "inputs": [item.describe() for item in self.inputs],
-            "place": describe_place(self.place, job.area, job.mask),
-            "tiling": {"window": self.plan.window, "stride": _stride(self.plan), "swath": swath},
-            "compute": self.model.choice.to_dict(),
-            "options": _options(job),
-            "layers": sorted(layer for head in self.heads for layer in head.profiles),
-        }
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a job asks of its packages.
-
-    Attributes:
-        results: what is written.
-        tiling: how the scene is cut, in pixels of the result.
-        features: features of the encoder that are results.
-    """
-
-    results: tuple[ResultFiles, ...]
-    tiling: Tiling
-    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,10 +61,11 @@ def check(job: SceneJob) -> Checked:
         InputError: whatever is wrong with the job; nothing was written.
     """
     _check_numbers(job)
-    check_outputs(job)
+    task = task_of(job)
+    check_outputs(job, task.files(job))
     output = Path(job.output).absolute()
     assembly = assemble(tuple(load(name) for name in job.models))
-    work = _embedding(job, assembly) if isinstance(job, EmbedJob) else _segmentation(job, assembly)
+    work = task.work(job, assembly)
     inputs = arrange_series(match_inputs(job.inputs, assembly.producers, _slots(job, assembly, work)))
     _check_sizes(inputs, work)
     place = find_place(inputs, job.grid, job.area, work.tiling.window)
@@ -184,37 +100,7 @@ def set_up(job: SceneJob) -> Iterator[Setup]:
             memory.chunk_rows(swath),
             multiple,
         )
-        yield Setup(job, checked.output, model, inputs, place, plan, feeds, work.results, memory)
-
-
-def _segmentation(job: SegmentJob, assembly: Assembly) -> Work:
-    _check_classes(assembly)
-    return Work(head_files(job, assembly.producers, assembly.outputs), assembly.tiling)
-
-
-def _embedding(job: EmbedJob, assembly: Assembly) -> Work:
-    """The chosen feature on its own, coarser grid.
-
-    Raises:
-        PackageError, ParameterError: the package is no encoder, or has no such map.
-    """
-    base = assembly.base
-    if base.kind != "encoder" or assembly.heads:
-        name = (assembly.heads or (base,))[0].reference
-        raise PackageError(f"{name} is no encoder", "an embedding is what an encoder gives", "choose an encoder")
-    maps = [feature for feature in base.features if feature.size]
-    chosen = [feature for feature in maps if feature.name == job.feature] if job.feature else maps
-    joined = [feature for feature in chosen if not feature.slot]
-    if not chosen:
-        raise ParameterError(
-            f'{base.reference} has no map called "{job.feature}"' if job.feature else f"{base.reference} gives no map",
-            f"its maps are {', '.join(feature.name for feature in maps) or 'none'}",
-            "choose one of them with --feature" if maps else "choose another encoder",
-        )
-    feature = (joined or chosen)[0]
-    margin = round(base.tiling.margin * feature.size / base.tiling.window)
-    tiling = Tiling(feature.size, 1, min(margin, (feature.size - 1) // 2))
-    return Work(feature_files(job, base, feature), tiling, (feature.name,))
+        yield Setup(job, checked.output, model, inputs, place, plan, feeds, work, memory)
 
 
 def _slots(job: SceneJob, assembly: Assembly, work: Work) -> tuple[InputSlot, ...]:
@@ -251,13 +137,6 @@ def _check_sizes(inputs: Sequence[SlotInput], work: Work) -> None:
             )
 
 
-def _options(job: SceneJob) -> dict[str, Any]:
-    """What else decides the result."""
-    if isinstance(job, EmbedJob):
-        return {"feature": job.feature}
-    return {"min_area_m2": job.min_area, "simplify_px": job.simplify, "polygons": job.polygons is not None}
-
-
 def _finest(feeds: Sequence[Feed]) -> int:
     """Most pixels of an input for one of the result: swaths are as wide as the finest input can bear."""
     return max(1, *(math.ceil(feed.ratio) for feed in feeds))
@@ -270,10 +149,6 @@ def _check_numbers(job: SceneJob) -> None:
         raise ParameterError(
             "no model was given", "", 'add one, as in --model water-baseline-s2; "earthprism models list" shows all'
         )
-    numbers = {} if isinstance(job, EmbedJob) else {"minimum area": job.min_area, "simplification": job.simplify}
-    for name, value in numbers.items():
-        if not 0 <= value < float("inf"):
-            raise ParameterError(f"a {name} of {value} makes no sense", "it must be 0 or more")
     if job.overlap is not None and not 0 <= job.overlap < 1:
         raise ParameterError(f"an overlap of {job.overlap} makes no sense", "it must be at least 0 and less than 1")
     if job.compute.memory < LEAST_MEMORY:
@@ -284,18 +159,6 @@ def _check_numbers(job: SceneJob) -> None:
         )
     if job.compute.batch < 0:
         raise ParameterError(f"a batch of {job.compute.batch} makes no sense", "it must be 1 or more; 0 chooses")
-
-
-def _check_classes(assembly: Assembly) -> None:
-    """Refuse an encoder without a head, and heads that make no class map."""
-    if not assembly.outputs:
-        name = assembly.base.reference
-        raise PackageError(f"{name} gives no classes", "it is an encoder", "add a head of it with a second --model")
-    for package in assembly.producers:
-        if package.task != "segment":
-            raise PackageError(
-                f"{package.reference} makes no class map", f"its task is {package.task}", "choose a segmentation model"
-            )
 
 
 def _earlier_choice(job: SceneJob, output: Path) -> Choice | None:
@@ -324,12 +187,6 @@ def _wanted_stride(job: SceneJob, tiling: Tiling, least: int) -> int:
     return max(multiple, stride // multiple * multiple)
 
 
-def _stride(plan: Plan) -> int:
-    """Distance of the first two windows along the longer axis."""
-    starts = max(plan.cols.starts, plan.rows.starts, key=len)
-    return starts[1] - starts[0] if len(starts) > 1 else plan.window
-
-
 def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], work: Work) -> MemoryModel:
     bands = sum(
         math.ceil(len(item.slot.bands) * len(item.resolved) * feed.ratio**2)
@@ -340,10 +197,3 @@ def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], wo
     given = {item.slot.name for item in inputs}
     stored = sum(stored_bytes(package, model.choice, given) for package in model.packages)
     return MemoryModel(bands, channels, work.tiling.window, model.choice.batch, 2 * stored, written)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""

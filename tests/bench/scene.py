@@ -32,9 +32,9 @@ from backend.manifest.package import Step
 from backend.protocol.jobs import AreaSpec, ComputeSpec, InputSpec, SegmentJob
 from backend.scene.plan import Axis
 from backend.tasks.context import Context
-from backend.tasks.deliver import deliver, is_empty
 from backend.tasks.scene import execute
-from backend.tasks.setup import Setup, set_up
+from backend.tasks.setup import set_up
+from backend.tasks.task import Setup
 from tests.packages import conv_package
 
 BANDS, CLASSES, OVERLAP = 4, 5, 0.15
@@ -116,7 +116,7 @@ def baseline(setup: Setup, scene: Path, output: Path) -> float:
 def ours(setup: Setup) -> float:
     """Seconds of the engine."""
     started = time.perf_counter()
-    execute(setup, Context(), deliver, is_empty)
+    execute(setup, Context())
     return time.perf_counter() - started
 
 

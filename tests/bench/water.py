@@ -21,8 +21,8 @@ import numpy as np
 import rasterio
 
 from backend.protocol.jobs import InputSpec, SegmentJob
-from backend.tasks import segment
 from backend.tasks.context import Context
+from backend.tasks.scene import run
 from backend.train.evaluate.segmentation import block_counts, counts, f1, iou, pooled
 
 BLOCK = 48  # pixels; the floors' intervals use the same blocks
@@ -34,7 +34,7 @@ def water_map(modality: str, raster: Path, model: str) -> np.ndarray:
     """Classes (H, W) of a raster, by the engine."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "water.tif"
-        segment.run(SegmentJob((InputSpec(modality, (str(raster),)),), (model,), str(output)), Context())
+        run(SegmentJob((InputSpec(modality, (str(raster),)),), (model,), str(output)), Context())
         with rasterio.open(output) as dataset:
             return np.asarray(dataset.read(1))
 

@@ -15,7 +15,8 @@ from backend.protocol.jobs import ComputeSpec, EmbedJob, InputSpec, SegmentJob
 from backend.runtime.model import blank_feeds
 from backend.scene.memory import CHUNK_BYTES, MemoryModel
 from backend.scene.plan import CHUNK_ROWS, SWATH_WIDTH
-from backend.tasks.setup import Setup, check, set_up
+from backend.tasks.setup import check, set_up
+from backend.tasks.task import Setup
 from tests import packages
 from tests.rasters import LEFT, TOP
 

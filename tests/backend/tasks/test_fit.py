@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from backend.protocol.errors import ParameterError
 from backend.protocol.jobs import GridSpec, InputSpec
 from backend.protocol.messages import FitModels
 from backend.sensors.catalogue import names
@@ -56,6 +58,11 @@ def test_what_would_happen_to_the_inputs_is_said(tmp_path: Path) -> None:
     query = FitModels("segment", (sentinel_2(tmp_path / "s2.tif"),), grid=GridSpec(crs="EPSG:4326"))
     (entry, *_) = fit(query)["models"]
     assert entry["problem"] == "" and all(isinstance(note, str) and note for note in entry["notes"])
+
+
+def test_a_task_that_there_is_not() -> None:
+    with pytest.raises(ParameterError, match="the tasks are segment, embed"):
+        fit(FitModels("dream"))
 
 
 def test_nothing_is_written(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from backend.protocol.errors import Cancelled, DeviceError, InputError, PackageE
 from backend.protocol.jobs import ComputeSpec, EmbedJob, InputSpec, InstallJob, RemoveJob, SegmentJob
 from backend.runtime.packing import published
 from backend.runtime.packing.bands import SENTINEL_2
-from backend.tasks import embed, models, segment
+from backend.tasks import models, scene
 from backend.tasks import published as task
 from backend.tasks.context import Context
 from tests.backend.runtime.smarties_files import Tensors, pretrained, with_head, written
@@ -162,7 +162,7 @@ def test_an_installed_encoder_embeds_a_scene(hub_at: Any, content: bytes, tmp_pa
     raster = write_raster(tmp_path / "scene.tif", pixels, utm_grid(150, 160))
     spec = InputSpec("ms", (raster,), bands=tuple(SENTINEL_2), unit="reflectance")
     job = EmbedJob((spec,), (PACKAGE,), str(tmp_path / "out.tif"), compute=ComputeSpec("cpu", "fp32"))
-    result = embed.run(job, Context())
+    result = scene.run(job, Context())
     with rasterio.open(result["outputs"]["embedding"][0]) as dataset:
         assert dataset.count == 128 and dataset.res == (80.0, 80.0)
         values = dataset.read()
@@ -180,14 +180,14 @@ def test_the_land_cover_head_maps_scenes_scaled_as_its_data_set(store_folder: Pa
     raster = write_raster(tmp_path / "scene.tif", pixels, utm_grid(120, 110))
     spec = InputSpec("ms", (raster,), bands=tuple(SENTINEL_2), unit="dn")
     job = SegmentJob((spec,), (file.package,), str(tmp_path / "map.tif"), compute=ComputeSpec("cpu", "fp32"))
-    segment.run(job, Context())
+    scene.run(job, Context())
     with rasterio.open(tmp_path / "map.tif") as dataset:
         assert dataset.shape == (110, 120)
         assert set(np.unique(dataset.read(1))) <= {1, 2, 4, 5, 6, 7, 9, 10}
     other = write_raster(tmp_path / "other.tif", pixels.astype(np.uint16) * 30, utm_grid(120, 110))
     wrong = replace(job, inputs=(replace(spec, paths=(other,), unit=None),), output=str(tmp_path / "no.tif"))
     with pytest.raises(InputError, match=r"0 \.\.\. 255"):
-        segment.run(wrong, Context())
+        scene.run(wrong, Context())
 
 
 @pytest.mark.slow
