@@ -17,6 +17,7 @@ from typing import Any
 NAMES = {
     "export_encoder": ("encoder_package", "EncoderPackage"),
     "export_head": ("head_package", "HeadPackage"),
+    "shards": ("shards", "Shards"),
     "water_baseline": ("water_baseline", "WaterBaseline"),
 }
 
