@@ -139,7 +139,13 @@ def _add_scene(parser: Parser, task: str) -> None:
     area.add_argument("--extent-crs", metavar="CRS")
     area.add_argument("--mask", metavar="RASTER", help="cloud mask or scene classification")
     area.add_argument("--mask-values", metavar="V,V,…", help="values that count as invalid; default: all but 0")
-    area.add_argument("--grid", default="finest", metavar="finest|model|PATH")
+    area.add_argument(
+        "--grid",
+        default="finest",
+        metavar="finest|model|PATH",
+        help="grid of the result: of the main input's finest raster, of pixels that the model knows, or of a raster; the "
+        "main input is the first one given in the order of the model's",
+    )
     area.add_argument("--crs", metavar="CRS", help="CRS of the result")
     _add_number(area, "--resolution", "SIZE", "pixel size of the result in units of its CRS", None)
     compute = parser.add_argument_group("computing")

@@ -75,7 +75,8 @@ class GridSpec:
     """The grid of the result.
 
     Attributes:
-        reference: "finest", "model" or the path of a raster whose grid is taken over.
+        reference: "finest" (that of the finest raster of the model's main input, the first one of its inputs that is
+            given), "model" (the main input's, resampled to pixels that the model knows) or the path of a raster.
         crs: output CRS.
         resolution: output pixel size in units of the output CRS.
     """

@@ -1,15 +1,13 @@
-"""Which grid a job works on, which grid its result has, and which pixels are wanted."""
+"""Which grid a job works on, which grid its result has, and which part of it is wanted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import calculate_default_transform
@@ -17,13 +15,11 @@ from rasterio.warp import calculate_default_transform
 from backend.geo.area import Area
 from backend.geo.coverage import covered_share
 from backend.geo.grid import Grid, Window, parse_crs, reproject_bounds
-from backend.geo.reader import MaskReader
 from backend.geo.source import Layer, describe, fingerprint, source_from_layers
 from backend.geo.stac import footprint_wgs84
 from backend.geo.warp import footprint
 from backend.protocol.errors import GridError, PackageError, ParameterError
 from backend.protocol.jobs import AreaSpec, GridSpec, MaskSpec
-from backend.scene.strips import Filter
 from backend.tasks.digest import file_digest
 from backend.tasks.inputs import TITLES, SlotInput
 
@@ -47,14 +43,14 @@ class Place:
         scene: grid of the model's results.
         area: wanted part of it.
         result: grid of the result; None when it is `scene` cut to `area`.
-        note: what the user should know about it, "" for nothing.
+        notes: what the user should know about it.
         limits: areas of interest; a pixel is wanted when it lies in all of them.
     """
 
     scene: Grid
     area: Window
     result: Grid | None
-    note: str = ""
+    notes: tuple[str, ...] = ()
     limits: tuple[Area, ...] = ()
 
 
@@ -73,7 +69,7 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec, wind
     """
     main = inputs[0]
     wanted = _wanted_grid(main, grid)
-    seen, note = _scene_grid(inputs, wanted, grid)
+    seen, notes = _scene_grid(inputs, wanted, grid)
     scene = seen.zoomed(Fraction(window or main.slot.size, main.slot.size))
     areas = _areas(area, scene)
     inside = _overlap(scene, inputs)
@@ -87,11 +83,11 @@ def find_place(inputs: Sequence[SlotInput], grid: GridSpec, area: AreaSpec, wind
         )
     _check_emptiness(main, scene.crop(inside))
     footprint_wgs84(scene.crop(inside))  # what has no outline on the Earth is refused now, not after the run
-    result = None
     chosen = grid.crs is not None or grid.resolution is not None or grid.reference not in ("finest", "model")
+    result = None
     if (seen.crs != wanted.crs or seen.pixel_size != wanted.pixel_size) and (scene == seen or chosen):
         result = wanted.crop(wanted.window_of_bounds(scene.crop(inside).bounds, scene.crs))
-    return Place(scene, inside, result, note, areas)
+    return Place(scene, inside, result, (*notes, *_coarse(inputs, seen)), areas)
 
 
 def _wanted_grid(main: SlotInput, spec: GridSpec) -> Grid:
@@ -157,31 +153,41 @@ def _pixel_range(inputs: Sequence[SlotInput]) -> tuple[float, float]:
     return low, high
 
 
-def _scene_grid(inputs: Sequence[SlotInput], wanted: Grid, spec: GridSpec) -> tuple[Grid, str]:
-    """The grid on which the model works, and what is to be said about it.
+def _scene_grid(inputs: Sequence[SlotInput], wanted: Grid, spec: GridSpec) -> tuple[Grid, tuple[str, ...]]:
+    """The grid on which the model works, in pixels of the main input, and what is to be said about it.
 
     The wanted one if the model knows such pixels, else the main input's own, else the wanted one resampled to the
     nearest pixel size that the model knows, if that is not far.
     """
     main, (low, high) = inputs[0], _pixel_range(inputs)
     if _in_range(wanted, low, high):
-        return wanted, ""
+        return wanted, ()
     if spec.reference == "model":
         pixel = _model_pixel(low, high)
-        return _resized(wanted, pixel), f"the scene is resampled to {pixel:.3g} m for the model"
+        return _resized(wanted, pixel), (f"the scene is resampled to {pixel:.3g} m for the model",)
     if _in_range(main.grid, low, high):
-        return main.grid, (
-            f"the model works at {_metres(main.grid)}, the result is then resampled to {_metres(wanted)}"
-        )
-    made = f"the model was made for pixels of {low:.3g} to {high:.3g} m"
+        note = f"the model works at {_metres(main.grid)}, the result is then resampled to {_metres(wanted)}"
+        return main.grid, (note,)
+    title, size = TITLES[main.slot.modality], _size(main.grid)
+    has = f"the {title} input has {_metres(main.grid)}"
+    made, advice = f"the model was made for pixels of {low:.3g} to {high:.3g} m", ""
     if len(inputs) > 1 and (low, high) != main.slot.gsd_m:
         others = " and ".join(TITLES[item.slot.modality] for item in inputs[1:])
-        made += f" of the {TITLES[main.slot.modality]} input beside {others}"
-    size, has = _size(main.grid), f"the {TITLES[main.slot.modality]} input has {_metres(main.grid)}"
+        made += f" of the {title} input beside {others}"
+        advice = f"leave {others} out, " if _in_range(main.grid, *main.slot.gsd_m) else ""
     if low / MOST_SHRINKING <= size <= high * MOST_ENLARGING:
         pixel = min(max(size, low), high)
-        return _resized(wanted, pixel), f"{has} and is resampled to {pixel:.3g} m: {made}"
-    raise GridError(made, has, "use --grid model to resample it all the same, or choose another model")
+        return _resized(wanted, pixel), (f"{has} and is resampled to {pixel:.3g} m: {made}",)
+    raise GridError(made, has, f"{advice}use --grid model to resample it all the same, or choose another model")
+
+
+def _coarse(inputs: Sequence[SlotInput], seen: Grid) -> Iterator[str]:
+    """Inputs beside the main one of which the model wants much smaller pixels than they have, in words."""
+    main = inputs[0].slot
+    for item in inputs[1:]:
+        read = _size(seen) * main.size / item.slot.size
+        if _size(item.grid) > read * MOST_ENLARGING:
+            yield f"the {TITLES[item.slot.modality]} input has {_metres(item.grid)} and is enlarged to {read:.3g} m"
 
 
 def _in_range(grid: Grid, low: float, high: float) -> bool:
@@ -258,54 +264,6 @@ def _areas(area: AreaSpec, scene: Grid) -> tuple[Area, ...]:
             raise ParameterError("the extent has no CRS", "", "add --extent-crs, as in --extent-crs EPSG:4326")
         found.append(Area.from_extent(area.extent, parse_crs(area.extent_crs), scene))
     return tuple(found)
-
-
-class AreaFilter:
-    """Keeps the pixels inside polygons."""
-
-    def __init__(self, area: Area) -> None:
-        self._area = area
-
-    def touches(self, window: Window) -> bool:
-        """Whether a polygon may touch the window."""
-        return self._area.touches(window)
-
-    def wanted(self, window: Window) -> np.ndarray:
-        """True inside."""
-        return self._area.mask(window)
-
-
-class MaskFilter:
-    """Keeps the pixels that a mask raster does not forbid."""
-
-    def __init__(self, reader: MaskReader) -> None:
-        self._reader = reader
-
-    def touches(self, window: Window) -> bool:
-        """True: only reading tells."""
-        return True
-
-    def wanted(self, window: Window) -> np.ndarray:
-        """True where the mask allows the pixel."""
-        return self._reader.read(window)
-
-
-@contextmanager
-def open_filters(place: Place, mask: MaskSpec | None) -> Iterator[tuple[Filter, ...]]:
-    """What limits the wanted pixels; the mask raster is closed when the block is left.
-
-    Raises:
-        SourceError, GridError: when the mask raster cannot be used.
-    """
-    filters: tuple[Filter, ...] = tuple(AreaFilter(area) for area in place.limits)
-    if mask is None:
-        yield filters
-        return
-    covered = footprint(place.scene, describe(mask.path).require_grid())
-    if covered.intersect(place.area).empty:
-        raise GridError(f'the mask "{mask.path}" does not overlap the scene', "", "choose the mask of this scene")
-    with MaskReader(mask.path, place.scene, mask.values) as reader:
-        yield (*filters, MaskFilter(reader))
 
 
 def describe_place(place: Place, area: AreaSpec, mask: MaskSpec | None) -> dict[str, Any]:

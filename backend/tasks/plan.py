@@ -11,8 +11,8 @@ from backend.protocol.jobs import SceneJob
 from backend.runtime.model import measure
 from backend.scene.pipeline import windows_touched
 from backend.scene.run import parts_folder
+from backend.tasks.filters import open_filters
 from backend.tasks.outputs import check_free, result_files
-from backend.tasks.place import open_filters
 from backend.tasks.setup import set_up
 from backend.tasks.task import Setup
 

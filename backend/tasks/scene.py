@@ -22,9 +22,9 @@ from backend.scene.score import Scorer
 from backend.tasks import setup as setup_of
 from backend.tasks.companions import companion_feeds
 from backend.tasks.context import Context
+from backend.tasks.filters import open_filters
 from backend.tasks.heap import give_back
 from backend.tasks.outputs import check_free, check_missing, result_files
-from backend.tasks.place import open_filters
 from backend.tasks.setup import set_up
 from backend.tasks.table import task_of
 from backend.tasks.task import Setup

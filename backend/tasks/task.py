@@ -91,7 +91,7 @@ class Setup(Generic[R]):
         """What the user should know before the run."""
         area = self.plan.area
         profiles = [profile for result in self.results for profile in result.profiles.values()]
-        notes = [*notes_on(self.inputs, self.place)]
+        notes = notes_on(self.inputs, self.place)
         notes.append(space_warning(self.output.parent, area.width * area.height, profiles))
         needed, budget = self.memory.bytes_for(self.swath), self.job.compute.memory
         if needed > budget:
@@ -146,7 +146,7 @@ def notes_on(inputs: Sequence[SlotInput], place: Place) -> list[str]:
     """What the user should know about the inputs and what becomes of them, each thing once."""
     notes = [warning for item in inputs for resolved in item.resolved for warning in resolved.warnings]
     notes += [note for item in inputs for note in item.notes]
-    return [note for note in dict.fromkeys([*notes, place.note]) if note]
+    return list(dict.fromkeys([*notes, *place.notes]))
 
 
 def _stride(plan: Plan) -> int:

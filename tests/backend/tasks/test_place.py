@@ -16,15 +16,21 @@ from backend.protocol.errors import GridError, InputError, ParameterError
 from backend.protocol.jobs import AreaSpec, GridSpec, InputSpec, MaskSpec
 from backend.sensors.resolve import Conversion, ResolvedInput
 from backend.tasks.inputs import SlotInput
-from backend.tasks.place import Place, describe_place, find_place, open_filters
+from backend.tasks.place import Place, describe_place, find_place
 from tests.rasters import LEFT, TOP, UTM32, UTM33, WGS84, source_of, utm_grid, write_raster
 
 EVERYWHERE = AreaSpec()
 
 
-def slot_input(*paths: str, gsd: tuple[float, float] = (0.0, float("inf")), required: bool = True) -> SlotInput:
+def slot_input(
+    *paths: str,
+    gsd: tuple[float, float] = (0.0, float("inf")),
+    required: bool = True,
+    modality: str = "ms",
+    size: int = 64,
+) -> SlotInput:
     """A model input of one band, fed by one mosaic."""
-    slot = InputSlot("image", "ms", (), (BandNeed("B1"),), "dn", 64, gsd_m=gsd, required=required)
+    slot = InputSlot("image", modality, (), (BandNeed("B1"),), "dn", size, gsd_m=gsd, required=required)
     resolved = ResolvedInput(source_of(*paths), (Conversion(),), None, None)
     return SlotInput(slot, (InputSpec("ms", paths),), (resolved,))
 
@@ -66,9 +72,6 @@ def test_extent_in_another_crs(scene: str) -> None:
         [slot_input(scene)], GridSpec(), AreaSpec(extent=(xs[0], ys[0], xs[1], ys[1]), extent_crs="EPSG:4326")
     )
     assert abs(np.subtract(astuple(place.area), (20, 20, 20, 20))).max() <= 2 and len(place.limits) == 1
-    with open_filters(place, None) as filters:
-        assert len(filters) == 1 and filters[0].wanted(Window(20, 20, 20, 20)).mean() >= 0.9
-        assert not filters[0].touches(Window(60, 60, 10, 10))
 
 
 def test_another_crs_is_made_of_the_models_grid(scene: str) -> None:
@@ -77,24 +80,52 @@ def test_another_crs_is_made_of_the_models_grid(scene: str) -> None:
     coarse = find_place([slot_input(scene, gsd=(9, 11))], GridSpec(resolution=40.0), EVERYWHERE)
     assert coarse.scene == utm_grid(100, 80)
     assert coarse.result is not None and coarse.result.pixel_size == (40.0, 40.0)
-    assert "the model works at 10 m" in coarse.note and "40 m" in coarse.note
+    assert "the model works at 10 m" in coarse.notes[0] and "40 m" in coarse.notes[0]
 
 
 def test_the_models_own_pixel_size(scene: str) -> None:
     place = find_place([slot_input(scene, gsd=(19, 21))], GridSpec(reference="model"), EVERYWHERE)
-    assert place.scene.pixel_size == pytest.approx((19.97, 19.97), abs=0.01) and "resampled" in place.note
+    assert place.scene.pixel_size == pytest.approx((19.97, 19.97), abs=0.01) and "resampled" in place.notes[0]
     assert place.result is None or place.result.pixel_size == (10.0, 10.0)
 
 
 def test_pixels_that_the_model_does_not_know_are_resampled_when_that_is_not_far(scene: str) -> None:
     finer = find_place([slot_input(scene, gsd=(19, 21))], GridSpec(), EVERYWHERE)
     assert finer.scene.pixel_size == pytest.approx((19, 19)) and finer.result == utm_grid(100, 80)
-    assert "has 10 m and is resampled to 19 m: the model was made for pixels of 19 to 21 m" in finer.note
+    assert "has 10 m and is resampled to 19 m: the model was made for pixels of 19 to 21 m" in finer.notes[0]
     coarser = find_place([slot_input(scene, gsd=(4, 6))], GridSpec(), EVERYWHERE)
     assert coarser.scene.pixel_size == pytest.approx((6, 6)) and coarser.result == utm_grid(100, 80)
     for gsd in ((0.5, 4), (90, 110)):
         with pytest.raises(GridError, match="made for pixels of"):
             find_place([slot_input(scene, gsd=gsd)], GridSpec(), EVERYWHERE)
+
+
+def test_inputs_beside_each_other_want_pixels_that_go_together(tmp_path: Path) -> None:
+    """A window has 512 pixels of high resolution for 64 of radar: its 5 to 40 m are 0.625 to 5 m of that."""
+    radar = empty(tmp_path / "sar.tif", utm_grid(20, 16, pixel=10.0))
+
+    def place_of(pixel: float) -> Place:
+        fine = empty(tmp_path / f"{pixel}.tif", utm_grid(40, 32, pixel=pixel))
+        hr = slot_input(fine, gsd=(0.05, 2.5), modality="hr", size=512)
+        return find_place([hr, slot_input(radar, gsd=(5, 40), modality="sar")], GridSpec(), EVERYWHERE)
+
+    near = place_of(4.5)
+    assert near.scene.pixel_size == pytest.approx((2.5, 2.5))
+    assert "has 4.5 m and is resampled to 2.5 m" in near.notes[0] and "beside SAR" in near.notes[0]
+    assert place_of(1.25).notes == ()
+    with pytest.raises(GridError, match=r"0\.625 to 2\.5 m of the high-resolution optical input beside SAR") as far:
+        place_of(8.0)
+    assert "--grid model" in far.value.fix and "leave" not in far.value.fix
+    with pytest.raises(GridError, match=r"has 0\.06 m") as fine:
+        place_of(0.06)
+    assert "leave SAR out" in fine.value.fix
+
+
+def test_a_second_input_that_is_much_too_coarse_is_named(scene: str, tmp_path: Path) -> None:
+    for pixel, notes in ((15.0, []), (60.0, ["the SAR input has 60 m and is enlarged to 10 m"])):
+        radar = empty(tmp_path / f"{pixel}.tif", utm_grid(20, 16, pixel=pixel))
+        place = find_place([slot_input(scene), slot_input(radar, modality="sar")], GridSpec(), EVERYWHERE)
+        assert list(place.notes) == notes
 
 
 def test_the_grid_of_another_raster(scene: str, tmp_path: Path) -> None:
@@ -140,20 +171,6 @@ def test_rasters_that_are_scattered_over_a_continent(tmp_path: Path) -> None:
     assert find_place([slot_input(near, far)], GridSpec(), chip).area == Window(0, 0, 100, 100)
     full = sparse(tmp_path / "full.tif", utm_grid(400_100, 400_100, pixel=1.0))
     assert find_place([slot_input(full)], GridSpec(), EVERYWHERE).area == Window(0, 0, 400_100, 400_100)
-
-
-def test_a_mask_forbids_its_values_and_must_overlap(scene: str, tmp_path: Path) -> None:
-    clouds = np.zeros((1, 80, 100), np.uint8)
-    clouds[0, :10], clouds[0, 10:20] = 3, 8
-    path = write_raster(tmp_path / "clouds.tif", clouds, utm_grid(100, 80))
-    place = find_place([slot_input(scene)], GridSpec(), EVERYWHERE)
-    for values, first_wanted in (((), 20), ((3,), 10)):
-        with open_filters(place, MaskSpec(path, values)) as (mask,):
-            wanted = mask.wanted(Window(0, 0, 100, 80))
-            assert wanted[first_wanted:].all() and not wanted[:first_wanted].any()
-    far = empty(tmp_path / "far.tif", utm_grid(10, 10, left=LEFT + 90_000))
-    with pytest.raises(GridError, match="does not overlap the scene"), open_filters(place, MaskSpec(far)):
-        pass
 
 
 def test_the_description_tells_places_apart(scene: str, tmp_path: Path) -> None:
