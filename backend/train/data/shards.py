@@ -3,7 +3,8 @@
 A sample KEY is the members `KEY.json` (place, sensors, bands, dates, labels, class names), `KEY.MODALITY.npy` (pixels
 as they came, T x C x H x W), `KEY.MODALITY.valid.npy` (validity, packed to bits) and, where map classes are known,
 `KEY.classes.npy` (packed to bits). The index `shard-00000.json` holds position and size of every member and the sha256
-of the tar file. Both are written beside and renamed; arrays are read without pickle.
+of the tar file. Both are written beside and renamed; arrays are read without pickle. `shards.json` says how many
+shards and samples there are and is written last: a set that lacks it, or a shard, is not complete.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from backend.geo.writer import write_atomically
 from backend.protocol.errors import InputError, OutputError, ParameterError
 from backend.train.data.sample import Place, Sample, Series
 
 KEY = re.compile(r"[A-Za-z0-9_-]{1,120}")  # a dot would end the key in WebDataset's layout
 VALID, CLASSES, DESCRIPTION = "valid.npy", "classes.npy", "json"
+COMPLETE = "shards.json"
 
 
 def write_shards(samples: Iterable[Sample], folder: Path, per_shard: int = 256) -> list[Path]:
@@ -48,6 +51,8 @@ def write_shards(samples: Iterable[Sample], folder: Path, per_shard: int = 256) 
                 )
             keys.add(sample.key)
         written.append(_write(block, folder / f"shard-{len(written):05d}.tar"))
+    if written:
+        write_atomically(folder / COMPLETE, json.dumps({"shards": len(written), "samples": len(keys)}).encode())
     return written
 
 
@@ -58,16 +63,18 @@ class ShardSet:
         folder: holds tar files with their indexes.
 
     Raises:
-        InputError: there is none, an index lacks, or a tar file is not the one that its index describes.
+        InputError: there is none, the set is not complete, or a tar file is not the one that its index describes.
     """
 
     def __init__(self, folder: Path) -> None:
         self._members: list[tuple[Path, str, dict[str, tuple[int, int]]]] = []
-        for path in sorted(folder.glob("shard-*.tar")):
+        found = sorted(folder.glob("shard-*.tar"))
+        for path in found:
             index = _read_index(path)
             self._members += [(path, key, members) for key, members in index.items()]
         if not self._members:
-            raise InputError(f"{folder} holds no shards", "", "write some with backend.train.data.shards")
+            raise InputError(f"{folder} holds no shards", "", "write some: python -m backend.train shards --help")
+        _check_complete(folder, len(found), len(self._members))
 
     def __len__(self) -> int:
         return len(self._members)
@@ -105,7 +112,8 @@ def _write(samples: list[Sample], path: Path) -> Path:
         draft.replace(path.with_suffix(".json"))
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        for left in (part, path.with_suffix(".json.part")):
+            left.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written", error.strerror or str(error)) from error
     return path
 
@@ -143,6 +151,20 @@ def _sample_of(key: str, parts: dict[str, bytes]) -> Sample:
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f'the sample "{key}" cannot be read', str(error)[:200], "write the shards again") from error
     return Sample(key, place, series, classes, tuple(told["class_names"]), told["labels"])
+
+
+def _check_complete(folder: Path, shards: int, samples: int) -> None:
+    try:
+        told = json.loads((folder / COMPLETE).read_text("utf-8"))
+        wanted = (told["shards"], told["samples"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the shards in {folder} are not complete", str(error)[:200], "write them again") from error
+    if wanted != (shards, samples):
+        raise InputError(
+            f"the shards in {folder} are not complete",
+            f"there are {shards} with {samples} samples instead of {wanted[0]} with {wanted[1]}",
+            "copy them again",
+        )
 
 
 def _read_index(path: Path) -> dict[str, dict[str, tuple[int, int]]]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backend.protocol.errors import InputError, ParameterError
 from backend.train.data.sample import Place, Sample, Series
@@ -117,3 +121,46 @@ def test_a_member_that_was_changed_is_refused_without_running_it(tmp_path: Path)
     assert not check_digest(path) and size > 8
     with pytest.raises(InputError, match="cannot be read"):
         ShardSet(tmp_path)[0]
+
+
+def test_a_set_that_ended_early_or_lacks_a_shard_is_refused(tmp_path: Path) -> None:
+    def failing() -> Iterator[Sample]:
+        yield from (sample(number) for number in range(3))
+        raise InputError("the next image is broken")
+
+    with pytest.raises(InputError, match="broken"):
+        write_shards(failing(), tmp_path / "early", per_shard=2)
+    assert [path.name for path in sorted((tmp_path / "early").iterdir())] == ["shard-00000.json", "shard-00000.tar"]
+    with pytest.raises(InputError, match="not complete"):
+        ShardSet(tmp_path / "early")
+    first, _ = write_shards((sample(number) for number in range(4)), tmp_path / "whole", per_shard=2)
+    for path in (first, first.with_suffix(".json")):
+        path.unlink()
+    with pytest.raises(InputError, match="1 with 2 samples instead of 2 with 4"):
+        ShardSet(tmp_path / "whole")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5
+    ),
+    st.sampled_from(["uint8", "uint16", "int16", "float32"]),
+    st.integers(1, 3),
+)
+def test_any_sizes_and_types_come_back(
+    shapes: list[tuple[int, int, int, int]], dtype: str, per_shard: int
+) -> None:  # fmt: skip
+    random = np.random.default_rng(0)
+    samples = []
+    for number, (dates, bands, rows, columns) in enumerate(shapes):
+        pixels = random.integers(0, 200, (dates, bands, rows, columns)).astype(dtype)
+        valid = random.random((dates, rows, columns)) < 0.5
+        series = Series("any", tuple(map(str, range(bands))), pixels, valid, ("",) * dates)
+        classes = random.random((2, rows, columns)) < 0.5
+        place = Place("EPSG:4326", (-1.5, 0.25, 1 / 3, 2.0))
+        samples.append(Sample(f"s_{number}", place, {"x": series}, classes, ("a", "ü")))
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(samples, Path(folder), per_shard)
+        for one, other in zip(samples, ShardSet(Path(folder)), strict=True):
+            same(one, other)
