@@ -143,8 +143,8 @@ def _add_scene(parser: Parser, task: str) -> None:
         "--grid",
         default="finest",
         metavar="finest|model|PATH",
-        help="grid of the result: of the main input's finest raster, of pixels that the model knows, or of a raster; the "
-        "main input is the first one given in the order of the model's",
+        help="grid of the result: the main input's finest one, one of pixels that the model knows, or a raster's; the "
+        "main input is the first given in the model's order",
     )
     area.add_argument("--crs", metavar="CRS", help="CRS of the result")
     _add_number(area, "--resolution", "SIZE", "pixel size of the result in units of its CRS", None)

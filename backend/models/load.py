@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from backend.protocol.errors import InternalError, PackageError
 
-SHOWN = 5
-
-
+SHOWN = 5  # names in a message
 REPAIR = "check that this is the file you meant; a model package is repaired by installing it again"
 
 

@@ -99,7 +99,7 @@ def _sieved(head: ClassMap, folder: RunFolder, store: ChunkStore, setup: Setup[C
 
 def _polygons(raster: Path, target: Path, head: ClassMap, setup: Setup[ClassMap], context: Context) -> int:
     """Polygons of the final class raster; their number."""
-    grid = setup.place.result or setup.plan.output_grid
+    grid = setup.grid
     polygoniser = Polygoniser(target, grid, head.legend, head.nodata, head.min_area, head.simplify)
     try:
         blocks = list(_blocks(grid))

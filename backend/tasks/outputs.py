@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from backend.manifest.package import ClassInfo, Package
 from backend.protocol.errors import OutputError, ParameterError, ResumeError
 from backend.protocol.jobs import SceneJob
 from backend.scene.finish import ResultKind
-from backend.scene.run import run_file
+from backend.scene.run import parts_folder, run_file
 
 RASTER_SUFFIXES = (".tif", ".tiff")
 
@@ -148,6 +149,15 @@ def result_files(results: Sequence[ResultFiles], output: Path) -> dict[str, list
 def kind_of(layer: str) -> str:
     """Which kind of file a layer becomes: its name without the model's."""
     return layer.rpartition("/")[2]
+
+
+def check_untouched(results: Sequence[ResultFiles], output: Path) -> None:
+    """Refuse a job of which anything is there already: a result, its description, parts of an earlier run.
+
+    Raises:
+        ResumeError: naming every file and folder that exists.
+    """
+    check_free([*chain(*result_files(results, output).values()), parts_folder(output)])
 
 
 def check_free(paths: Iterable[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import Any
 
 from backend.geo.env import gdal_environment
@@ -10,9 +9,8 @@ from backend.protocol.errors import ResumeError
 from backend.protocol.jobs import SceneJob
 from backend.runtime.model import measure
 from backend.scene.pipeline import windows_touched
-from backend.scene.run import parts_folder
 from backend.tasks.filters import open_filters
-from backend.tasks.outputs import check_free, result_files
+from backend.tasks.outputs import check_untouched
 from backend.tasks.setup import set_up
 from backend.tasks.task import Setup
 
@@ -32,7 +30,7 @@ def plan(job: SceneJob) -> dict[str, Any]:
             windows = windows_touched(setup.plan, filters)
         dates = {item.slot.name: len(item.resolved) for item in setup.inputs}
         seconds = measure(setup.model, dates=dates) * windows * OVERHEAD
-        grid = setup.place.result or setup.plan.output_grid
+        grid = setup.grid
         return {
             "task": job.kind,
             "models": [package.reference for package in setup.packages],
@@ -62,7 +60,7 @@ def _taken(setup: Setup) -> list[str]:
     if setup.job.if_exists != "refuse":
         return []
     try:
-        check_free([*chain(*result_files(setup.results, setup.output).values()), parts_folder(setup.output)])
+        check_untouched(setup.results, setup.output)
     except ResumeError as error:
         return [error.sentence()]
     return []

@@ -66,9 +66,7 @@ def _item(setup: Setup, folder: RunFolder, described: Path, made: datetime) -> d
         models=[ModelLink(f"urn:sha256:{package.digest}", package.reference) for package in setup.packages],
         made=made,
     )
-    return stac_item(
-        f"{setup.output.stem}-{folder.run_id}", setup.place.result or setup.plan.output_grid, assets, origin
-    )
+    return stac_item(f"{setup.output.stem}-{folder.run_id}", setup.grid, assets, origin)
 
 
 def _assets(result: ResultFiles) -> dict[str, Asset]:

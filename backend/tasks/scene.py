@@ -17,14 +17,14 @@ from backend.protocol.jobs import SceneJob
 from backend.runtime.choice import candidates
 from backend.scene.chunks import ChunkStore
 from backend.scene.pipeline import SceneRun, run_scene, windows_to_do
-from backend.scene.run import RunFolder, check_same, clear_removed, finished_description, open_run, parts_folder
+from backend.scene.run import RunFolder, check_same, clear_removed, finished_description, open_run
 from backend.scene.score import Scorer
 from backend.tasks import setup as setup_of
 from backend.tasks.companions import companion_feeds
 from backend.tasks.context import Context
 from backend.tasks.filters import open_filters
 from backend.tasks.heap import give_back
-from backend.tasks.outputs import check_free, check_missing, result_files
+from backend.tasks.outputs import check_missing, check_untouched, result_files
 from backend.tasks.setup import set_up
 from backend.tasks.table import task_of
 from backend.tasks.task import Setup
@@ -44,8 +44,7 @@ def check(job: SceneJob) -> None:
     with gdal_environment():
         checked = setup_of.check(job)
         if job.if_exists == "refuse":
-            files = result_files(checked.work.results, checked.output)
-            check_free([*chain(*files.values()), parts_folder(checked.output)])
+            check_untouched(checked.work.results, checked.output)
         with open_filters(checked.place, job.mask):
             candidates(checked.assembly, job.compute)
 
@@ -75,7 +74,7 @@ def execute(setup: Setup, context: Context, release: bool = False) -> dict[str, 
     started, job, task = time.monotonic(), setup.job, task_of(setup.job)
     files = result_files(setup.results, setup.output)
     if job.if_exists == "refuse":
-        check_free([*chain(*files.values()), parts_folder(setup.output)])
+        check_untouched(setup.results, setup.output)
     clear_removed(setup.output)
     if job.if_exists == "resume" and _is_finished(setup):
         check_missing(chain(*files.values()))

@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 
 from backend import __version__
+from backend.geo.grid import Grid
 from backend.manifest.package import Package, Tiling
 from backend.protocol.jobs import SceneJob
 from backend.runtime.assembly import Assembly
@@ -81,6 +82,11 @@ class Setup(Generic[R]):
     def packages(self) -> tuple[Package, ...]:
         """The packages whose outputs are written: the heads, the bundle or the encoder."""
         return tuple(result.package for result in self.results)
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the final files."""
+        return self.place.result or self.plan.output_grid
 
     @property
     def swath(self) -> int:

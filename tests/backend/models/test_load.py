@@ -45,8 +45,9 @@ def test_differences_name_the_tensor(weights: Path) -> None:
         ({**tensors, "classify.bias": torch.zeros(7)}, r"classify\.bias is \(7,\), not \(2,\)"),
     ):
         save_file(change, weights)
-        with pytest.raises(PackageError, match=words):
+        with pytest.raises(PackageError, match=words) as caught:
             load_weights(network(), weights)
+        assert "the file you meant" in caught.value.fix  # it may be a file of the user's own, in no package
 
 
 def test_files_that_are_no_weights(tmp_path: Path) -> None:
