@@ -138,8 +138,8 @@ def _disturbed(values: np.ndarray, name: str, config: CropConfig, random: np.ran
     """Radiometry of T x C x H x W changed a little."""
     if name != "hr":
         factors = random.uniform(1 - config.gain, 1 + config.gain, (1, values.shape[1], 1, 1))
-        return np.asarray(values * factors)
-    bright, contrast, colour = random.uniform(1 - config.colour, 1 + config.colour, 3)
+        return np.asarray(values * factors.astype(np.float32))
+    bright, contrast, colour = random.uniform(1 - config.colour, 1 + config.colour, 3).astype(np.float32)
     values = values * bright
     mean = values.mean(axis=(1, 2, 3), keepdims=True)
     values = mean + (values - mean) * contrast
@@ -152,7 +152,7 @@ def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
     """A Gaussian of `sigma` pixels along both axes, mirrored at the borders."""
     reach = max(1, round(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
+    kernel = (kernel / kernel.sum()).astype(np.float32)
     for axis in (-2, -1):
         padding = [(0, 0)] * values.ndim
         padding[axis] = (reach, reach)
@@ -165,8 +165,8 @@ def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
 def normalised(values: np.ndarray, name: str) -> np.ndarray:
     """T x C x H x W in physical units -> what the encoder takes (skysense-v2.md, 1)."""
     factor, mean, std = SCALES[name]
-    shape = (1, -1, 1, 1)
-    return np.asarray((values * factor - np.reshape(mean, shape)) / np.reshape(std, shape))
+    middle, spread = (np.reshape(np.asarray(numbers, np.float32), (1, -1, 1, 1)) for numbers in (mean, std))
+    return np.asarray((values * factor - middle) / spread)
 
 
 def _stacked(rows: list[int], cut: list[tuple[Part, list[int]]]) -> Glimpse:

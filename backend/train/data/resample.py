@@ -29,11 +29,11 @@ def resampled(values: np.ndarray, valid: np.ndarray, box: Box, size: int) -> Par
         T x C x size x size, and T x size x size: at least half of a pixel's weight is valid.
     """
     left, top, right, bottom = box
-    rows = axis_weights(values.shape[2], top, bottom, size)
-    columns = axis_weights(values.shape[3], left, right, size).T
-    weights = valid.astype(np.float32)
-    share = rows @ weights @ columns
-    total = rows @ (values * weights[:, None]) @ columns
+    rows, down = _used(axis_weights(values.shape[2], top, bottom, size))
+    columns, across = _used(axis_weights(values.shape[3], left, right, size))
+    weights = valid[:, down, across].astype(np.float32)
+    share = rows @ weights @ columns.T
+    total = rows @ (values[:, :, down, across] * weights[:, None]) @ columns.T
     there = share >= 0.5
     found = total / np.maximum(share, 1e-6)[:, None] * there[:, None]
     return Part(found.astype(np.float32), there)
@@ -55,6 +55,13 @@ def axis_weights(length: int, begin: float, end: float, size: int) -> np.ndarray
     distance = np.abs(np.arange(length) + 0.5 - centres[:, None]) / max(1.0, step)
     weights = np.clip(1.0 - distance, 0.0, None)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+
+def _used(weights: np.ndarray) -> tuple[np.ndarray, slice]:
+    """The weights of those pixels of an axis that count for anything, and which these are."""
+    counting = np.flatnonzero(weights.any(axis=0))
+    span = slice(int(counting[0]), int(counting[-1]) + 1)
+    return weights[:, span], span
 
 
 def turned(part: Part, flip: bool, turns: int) -> Part:
