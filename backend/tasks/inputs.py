@@ -120,21 +120,7 @@ def match_inputs(
     name = packages[0].reference
     groups: dict[str, list[InputSpec]] = {slot.name: [] for slot in slots}
     for spec in specs:
-        takers = [slot for slot in slots if slot.modality == spec.modality and slot.moment in ("any", spec.role)]
-        if not takers:
-            wanted = ", ".join(f"{OPTIONS[slot.modality]} ({TITLES[slot.modality]})" for slot in slots)
-            raise PackageError(
-                f"{name} takes no {TITLES[spec.modality]} input ({OPTIONS[spec.modality]})",
-                f"it takes {wanted}",
-                "leave that input out or choose another model",
-            )
-        if spec.role and takers[0].moment == "any":
-            raise ParameterError(
-                f'::role={spec.role} of "{spec.paths[0]}" has no meaning here',
-                f"{name} takes no before and after",
-                "leave it out",
-            )
-        groups[_taker(spec, takers).name].append(spec)
+        groups[_taker(spec, slots, name).name].append(spec)
     found = []
     for slot in slots:
         given = groups[slot.name]
@@ -148,8 +134,26 @@ def match_inputs(
     return tuple(found)
 
 
-def _taker(spec: InputSpec, takers: Sequence[InputSlot]) -> InputSlot:
-    """Of several inputs of one modality the one that is made for the raster's sensor; the first where none is."""
+def _taker(spec: InputSpec, slots: Sequence[InputSlot], name: str) -> InputSlot:
+    """Of several inputs of one modality the one that is made for the raster's sensor; the first where none is.
+
+    Raises:
+        PackageError, ParameterError: there is none, or none that tells before from after.
+    """
+    takers = [slot for slot in slots if slot.modality == spec.modality and slot.moment in ("any", spec.role)]
+    if not takers:
+        wanted = ", ".join(f"{OPTIONS[slot.modality]} ({TITLES[slot.modality]})" for slot in slots)
+        raise PackageError(
+            f"{name} takes no {TITLES[spec.modality]} input ({OPTIONS[spec.modality]})",
+            f"it takes {wanted}",
+            "leave that input out or choose another model",
+        )
+    if spec.role and takers[0].moment == "any":
+        raise ParameterError(
+            f'::role={spec.role} of "{spec.paths[0]}" has no meaning here',
+            f"{name} takes no before and after",
+            "leave it out",
+        )
     if len(takers) == 1:
         return takers[0]
     sensor = spec.sensor or inspect(spec.paths, spec).sensor
