@@ -88,14 +88,14 @@ def _check(sample: Sample) -> None:
 
 def _place(sample: Sample, config: CropConfig, seed: int, step: int, number: int) -> tuple[Box, bool, int]:
     """Box, mirror and turns of one crop."""
-    random = random_of(seed, step, "crop", sample.key, number)
+    generator = random_of(seed, step, "crop", sample.key, number)
     low, high = config.global_share if number < config.globals else config.local_share
-    side = float(np.sqrt(random.uniform(low, high)))
-    left, top = random.uniform(0, 1 - side, 2)
+    side = float(np.sqrt(generator.uniform(low, high)))
+    left, top = generator.uniform(0, 1 - side, 2)
     return (
         (float(left), float(top), float(left) + side, float(top) + side),
-        bool(random.integers(2)),
-        int(random.integers(4)),
+        bool(generator.integers(2)),
+        int(generator.integers(4)),
     )
 
 
@@ -125,27 +125,27 @@ def _cut(
 ) -> tuple[Part, list[int]]:
     """One modality of one crop, normalised, and the days of its dates."""
     series = sample.series[name]
-    random = random_of(*drawn, name)
-    dates = np.sort(random.permutation(len(series.pixels))[: config.dates[name]])
+    generator = random_of(*drawn, name)
+    dates = np.sort(generator.permutation(len(series.pixels))[: config.dates[name]])
     box, flip, turns = place
     part = turned(resampled(series.pixels[dates], series.valid[dates], box, size), flip, turns)
-    values = _disturbed(part.values, name, config, random)
+    values = _disturbed(part.values, name, config, generator)
     normal = normalised(values, name) * part.valid[:, None]
     return Part(normal.astype(np.float32), part.valid), [_day(series, number) for number in dates]
 
 
-def _disturbed(values: np.ndarray, name: str, config: CropConfig, random: np.random.Generator) -> np.ndarray:
+def _disturbed(values: np.ndarray, name: str, config: CropConfig, generator: np.random.Generator) -> np.ndarray:
     """Radiometry of T x C x H x W changed a little."""
     if name != "hr":
-        factors = random.uniform(1 - config.gain, 1 + config.gain, (1, values.shape[1], 1, 1))
+        factors = generator.uniform(1 - config.gain, 1 + config.gain, (1, values.shape[1], 1, 1))
         return np.asarray(values * factors.astype(np.float32))
-    bright, contrast, colour = random.uniform(1 - config.colour, 1 + config.colour, 3).astype(np.float32)
+    bright, contrast, colour = generator.uniform(1 - config.colour, 1 + config.colour, 3).astype(np.float32)
     values = values * bright
     mean = values.mean(axis=(1, 2, 3), keepdims=True)
     values = mean + (values - mean) * contrast
     grey = values.mean(axis=1, keepdims=True)
     values = np.clip(grey + (values - grey) * colour, 0, PICTURE)
-    return _blurred(values, random.uniform(0.1, 2.0)) if random.random() < config.blur else values
+    return _blurred(values, generator.uniform(0.1, 2.0)) if generator.random() < config.blur else values
 
 
 def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:

@@ -12,32 +12,32 @@ from backend.models.encoders.prototypes import balanced
 CLUSTERS = 8
 
 
-def drawn_centres(vectors: Tensor, count: int, random: np.random.Generator) -> Tensor:
+def drawn_centres(vectors: Tensor, count: int, generator: np.random.Generator) -> Tensor:
     """Centres by k-means++ (Arthur and Vassilvitskii 2007): each next one far from those that are there.
 
     Args:
         vectors: N x d, N at least `count`.
         count: how many.
-        random: of the draws.
+        generator: of the draws.
 
     Returns:
         count x d, rows of `vectors`.
     """
-    chosen = [int(random.integers(len(vectors)))]
+    chosen = [int(generator.integers(len(vectors)))]
     distance = (vectors - vectors[chosen[0]]).square().sum(dim=1)
     for _ in range(count - 1):
         weights = distance.double().cumsum(dim=0).cpu().numpy()
-        place = int(np.searchsorted(weights, random.random() * weights[-1], side="right"))
+        place = int(np.searchsorted(weights, generator.random() * weights[-1], side="right"))
         chosen.append(min(place, len(vectors) - 1))
         distance = torch.minimum(distance, (vectors - vectors[chosen[-1]]).square().sum(dim=1))
     return vectors[chosen]
 
 
 @torch.no_grad()
-def assigned(vectors: Tensor, random: np.random.Generator, count: int = CLUSTERS) -> Tensor:
+def assigned(vectors: Tensor, generator: np.random.Generator, count: int = CLUSTERS) -> Tensor:
     """How much each vector belongs to each cluster: N x d -> N x count, rows of sum 1, columns balanced."""
     unit = functional.normalize(vectors.float(), dim=1)
-    centres = drawn_centres(unit, count, random)
+    centres = drawn_centres(unit, count, generator)
     return balanced(unit @ centres.T)
 
 

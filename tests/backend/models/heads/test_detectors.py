@@ -185,7 +185,8 @@ class Extractor(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         found, level = [], images
         for reduce, mix in zip(self.reduce, self.mix, strict=True):
-            level = functional.relu(reduce(level))
+            rows, columns = level.shape[-2:]
+            level = functional.relu(reduce(functional.pad(level, (0, columns % 2, 0, rows % 2))))
             level = functional.relu(level + mix(level))
             found.append(level)
         return found
