@@ -110,6 +110,11 @@ def targets(logits: Tensor, centre: Tensor, temperature: float) -> Tensor:
 
 
 def contrast(student: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy -sum p' log p of student logits ... x K against the teacher's probabilities, mean over the rest."""
+    """The mean of `contrasts`."""
+    return contrasts(student, wanted).mean()
+
+
+def contrasts(student: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy -sum p' log p of student logits ... x K against the teacher's probabilities: ..."""
     logarithms = (student.float() / STUDENT_TEMPERATURE).log_softmax(dim=-1)
-    return -(wanted * logarithms).sum(dim=-1).mean()
+    return -(wanted * logarithms).sum(dim=-1)

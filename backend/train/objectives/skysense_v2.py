@@ -19,12 +19,14 @@ from torch.nn import functional
 from backend.models.encoders.prototypes import region_of
 from backend.models.encoders.skysense_v2 import SkySenseV2
 from backend.models.layers.experts import Routing, balance_loss
+from backend.models.layers.swin import SwinBlock
+from backend.models.layers.transformer import TransformerBlock
 from backend.train.data.source import random_of
 from backend.train.data.views import View, ViewBatch
 from backend.train.objectives.aggregation import QueryDecoder
 from backend.train.objectives.alignment import ModalityAlignment
 from backend.train.objectives.contrast import HIDDEN, Centre, ContrastHead, contrast, targets, teacher_temperature
-from backend.train.objectives.granularity import Crop, Granularities, GranularityLoss
+from backend.train.objectives.granularity import Crop, Granularities, GranularityLoss, matches
 from backend.train.objectives.objective import Losses, Objective, Progress
 from backend.train.objectives.teacher import follow, momentum, teacher_of
 from backend.train.objectives.text import TextAlignment
@@ -167,8 +169,7 @@ class SkySenseObjective(Objective):
 
     def blocks(self) -> Iterable[nn.Module]:
         """The blocks of the student's and the teacher's backbones."""
-        kinds = ("SwinBlock", "TransformerBlock")
-        return [part for part in self.modules() if type(part).__name__ in kinds]
+        return [part for part in self.modules() if isinstance(part, (SwinBlock, TransformerBlock))]
 
     def _encode(
         self,
@@ -218,25 +219,27 @@ class SkySenseObjective(Objective):
     ) -> dict[str, Tensor]:
         """Terms by granularity of all modalities together, and of the fused feature."""
         drawn = (self.config.seed, progress.step, "positions")
-        term = GranularityLoss(
-            self.student.granularities,
-            self.teacher.granularities,
-            self.centres,
-            teacher_temperature(progress),
-            drawn,
-        )
-        sums: dict[str, list[Tensor]] = defaultdict(list)
+        branches = {}
         for name in sorted({name for one in seen for name in one.maps}):
             mine = _crops(batch.student, seen, name, batch.keys)
             theirs = _crops(batch.teacher, wanted[: batch.globals], name, batch.keys)
-            for kind, loss in term(mine, theirs, batch.globals).items():
-                sums[kind].append(loss)
-        fused = term(
+            branches[name] = matches(mine, theirs, batch.globals, drawn)
+        branches[FUSED] = matches(
             _fused_crops(batch.student, seen, batch.keys, self.student.adapter),
             _fused_crops(batch.teacher, wanted[: batch.globals], batch.keys, self.teacher.adapter),
             batch.globals,
+            drawn,
         )
-        parts = {kind: torch.stack(losses).sum() for kind, losses in sums.items()}
+        term = GranularityLoss(
+            self.student.granularities, self.teacher.granularities, self.centres, teacher_temperature(progress)
+        )
+        found = term(branches)
+        fused = found.pop(FUSED)
+        parts = {
+            kind: torch.stack([losses[kind] for losses in found.values() if kind in losses]).sum()
+            for kind in Granularities.NAMES
+            if any(kind in losses for losses in found.values())
+        }
         return {**parts, FUSED: torch.stack(list(fused.values())).sum()}
 
     def _aggregation(self, batch: ViewBatch, seen: list[Seen], wanted: list[Seen], progress: Progress) -> Tensor:
@@ -268,18 +271,23 @@ def _gathered(branch: Branch, views: Sequence[Seen]) -> Tensor:
 
 
 def _crops(views: Sequence[View], seen: Sequence[Seen], name: str, keys: Sequence[str]) -> list[Crop]:
-    return [
-        Crop(number, one.maps[name], _of_rows(view, one.rows[name]), [keys[row] for row in one.rows[name].tolist()])
-        for number, (view, one) in enumerate(zip(views, seen, strict=False))
-        if name in one.maps
-    ]
+    """A modality's crops, of the samples that have it."""
+    found = []
+    for number, (view, one) in enumerate(zip(views, seen, strict=False)):
+        if name in one.maps:
+            rows, valid = one.rows[name], view.glimpses[name].valid
+            own = [keys[row] for row in rows.tolist()]
+            found.append(Crop(number, one.maps[name], valid.flatten(2).any(dim=2), _of_rows(view, rows), own))
+    return found
 
 
 def _fused_crops(views: Sequence[View], seen: Sequence[Seen], keys: Sequence[str], adapter: nn.Module) -> list[Crop]:
-    return [
-        Crop(number, adapter(one.fused.movedim(1, -1)).movedim(-1, 1)[:, None], view, keys)
-        for number, (view, one) in enumerate(zip(views, seen, strict=False))
-    ]
+    """Crops of the fused feature, which all samples have."""
+    found = []
+    for number, (view, one) in enumerate(zip(views, seen, strict=False)):
+        maps = adapter(one.fused.movedim(1, -1)).movedim(-1, 1)[:, None]
+        found.append(Crop(number, maps, maps.new_ones((len(maps), 1), dtype=torch.bool), view, keys))
+    return found
 
 
 def _of_rows(view: View, rows: Tensor) -> View:

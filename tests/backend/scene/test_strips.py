@@ -19,7 +19,7 @@ from backend.protocol.errors import SourceError
 from backend.scene.normalise import Linear
 from backend.scene.plan import Plan, make_plan
 from backend.scene.strips import Feed, Filter, Strip, read_strips, window_of
-from backend.tasks.place import AreaFilter, MaskFilter
+from backend.tasks.filters import AreaFilter, MaskFilter
 from tests.backend.scene.scenes import (
     LEFT,
     PIXEL,
