@@ -70,7 +70,14 @@ def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
 
 def save_weights(module: nn.Module, path: str | Path) -> None:
     """Writes the module's state as safetensors."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, str(path))
+    save_tensors(module.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Writes a module's state as safetensors; the file appears when it is complete."""
+    part = Path(path).with_name(Path(path).name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, str(part))
+    part.replace(path)
 
 
 def _parts_first(module: nn.Module) -> Iterator[nn.Module]:

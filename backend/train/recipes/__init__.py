@@ -17,6 +17,10 @@ from typing import Any
 NAMES = {
     "export_encoder": ("encoder_package", "EncoderPackage"),
     "export_head": ("head_package", "HeadPackage"),
+    **{
+        f"pretrain_skysense_v2_{member}": ("pretrain_skysense_v2", f"pretrain_skysense_v2_{member}")
+        for member in ("tiny", "small", "base", "full")
+    },
     "shards": ("shards", "Shards"),
     "water_baseline": ("water_baseline", "WaterBaseline"),
 }
