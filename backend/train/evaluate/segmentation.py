@@ -1,33 +1,12 @@
-"""Scores of binary maps with bootstrap confidence intervals.
-
-Intervals resample units (chips, or square blocks of one scene) with replacement and take percentiles; the model is not
-fitted again, so they hold the sampling of the test data only (Efron and Tibshirani 1993, chapter 13).
-"""
+"""Counts and scores of binary maps, with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES, LEVEL = 2000, 0.95
-
-
-@dataclass(frozen=True)
-class Score:
-    """A value with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
-
-    def to_dict(self) -> dict[str, float]:
-        """Rounded numbers for reports."""
-        return {"value": round(self.value, 4), "ci_low": round(self.low, 4), "ci_high": round(self.high, 4)}
+from backend.train.evaluate.intervals import Score, bootstrap
 
 
 def counts(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -61,20 +40,12 @@ def f1(table: np.ndarray) -> np.ndarray:
 
 def pooled(metric: Callable[[np.ndarray], np.ndarray], units: np.ndarray, seed: int = 0) -> Score:
     """The metric of all units' pixels together; the units (n x 3) are resampled."""
-    return _bootstrap(lambda drawn: metric(drawn.sum(axis=-2)), units, seed)
+    return bootstrap(lambda drawn: metric(drawn.sum(axis=-2)), units, seed)
 
 
 def mean_of_units(metric: Callable[[np.ndarray], np.ndarray], units: np.ndarray, seed: int = 0) -> Score:
     """The mean of the units' own metrics; the units (n x 3) are resampled."""
-    return _bootstrap(lambda drawn: metric(drawn).mean(axis=-1), units, seed)
-
-
-def _bootstrap(statistic: Callable[[np.ndarray], np.ndarray], units: np.ndarray, seed: int) -> Score:
-    random = np.random.default_rng(seed)
-    drawn = units[random.integers(0, len(units), (RESAMPLES, len(units)))]
-    tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(statistic(drawn), [tail, 1 - tail])
-    return Score(float(statistic(units)), float(low), float(high))
+    return bootstrap(lambda drawn: metric(drawn).mean(axis=-1), units, seed)
 
 
 def stack(tables: Iterable[np.ndarray]) -> np.ndarray:

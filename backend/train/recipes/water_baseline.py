@@ -25,7 +25,8 @@ from torch import nn
 from backend.protocol.errors import ParameterError
 from backend.train.data import kit
 from backend.train.data.kit import Chip
-from backend.train.evaluate.segmentation import Score, block_counts, counts, f1, iou, mean_of_units, pooled, stack
+from backend.train.evaluate.intervals import Score
+from backend.train.evaluate.segmentation import block_counts, counts, f1, iou, mean_of_units, pooled, stack
 from backend.train.fit import FitConfig, fit, predict, statistics
 from backend.train.recipes import water_package
 

@@ -6,12 +6,14 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backend.protocol.errors import ParameterError
 from backend.train.data.crops import BANDS
 from backend.train.data.kit_samples import kit_samples
 from backend.train.data.sample import Sample
+from backend.train.evaluate.labelled import TASKS, scenes
 
 pytestmark = pytest.mark.kit
 
@@ -44,3 +46,13 @@ def test_the_test_date_of_the_reservoir_is_left_out(kit_training: list[Sample]) 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="not the data kit"):
         list(kit_samples(tmp_path))
+
+
+def test_labelled_pictures_are_seen_of_the_training_splits_alone(kit: Path, kit_training: list[Sample]) -> None:
+    """What `compare_encoders` tests on; whose training and test pictures show different places."""
+    for task, (part, _) in TASKS.items():
+        labelled = scenes(kit, task)
+        assert len(labelled.labels) == len(labelled.pictures) and labelled.train.any() and (~labelled.train).any()
+        assert sum(sample.key.startswith(f"{part}-") for sample in kit_training) == labelled.train.sum()
+        places = [set(np.array(labelled.groups)[chosen]) for chosen in (labelled.train, ~labelled.train)]
+        assert task == "rsvqa_lr" or not places[0] & places[1]  # its patches share source scenes, not ground
