@@ -9,11 +9,22 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..backend.protocol.errors import ParameterError
-from ..backend.protocol.jobs import AreaSpec, ComputeSpec, EmbedJob, GridSpec, InputSpec, MaskSpec, SceneJob, SegmentJob
+from ..backend.protocol.jobs import (
+    AreaSpec,
+    ChangeJob,
+    ComputeSpec,
+    EmbedJob,
+    GridSpec,
+    InputSpec,
+    MaskSpec,
+    SceneJob,
+    SegmentJob,
+)
 from .text import translate
 
-SEGMENT, EMBED = "segment", "embed"
-TASKS = (SEGMENT, EMBED)
+SEGMENT, CHANGE, EMBED = "segment", "change", "embed"
+TASKS = (SEGMENT, CHANGE, EMBED)
+BEFORE, AFTER = "before", "after"  # what an input's role says of its date
 TOLD_EXAMPLE = "sensor=sentinel-2-l2a; offset=-1000; date=2023-06-15"
 # What may be told of a layer, and how it is read.
 TOLD: dict[str, Callable[[str], Any]] = {
@@ -32,6 +43,7 @@ class OutputChoice:
         min_area: smallest area in square metres, 0 for any.
         grid: of the result.
         mask: what is left out.
+        threshold: of change by an encoder, "" for an automatic one.
         again: start again where a run or a result of this name exists; else an interrupted run goes on.
     """
 
@@ -42,6 +54,7 @@ class OutputChoice:
     min_area: float = 0.0
     grid: GridSpec = field(default_factory=GridSpec)
     mask: Optional[MaskSpec] = None
+    threshold: str = ""
     again: bool = False
 
 
@@ -53,6 +66,7 @@ class Choice:
         task: one of `TASKS`.
         inputs: the rasters.
         models: references of model packages.
+        encoder: whether the model is an encoder, which knows no classes.
         area: where to work.
         output: what is written.
         compute: on what.
@@ -64,12 +78,15 @@ class Choice:
     area: AreaSpec
     output: OutputChoice
     compute: ComputeSpec = field(default_factory=ComputeSpec)
+    encoder: bool = False
 
     @property
     def lacking(self) -> str:
         """What has to be chosen before a run, in words; "" for nothing."""
         if not self.inputs:
             return translate("Choose at least one layer.")
+        if self.task == CHANGE and {spec.role for spec in self.inputs} != {BEFORE, AFTER}:
+            return translate("Choose a layer of the earlier date and one of the later date.")
         if not self.models:
             return translate("Choose a model.")
         return "" if self.output.path else translate("Choose where the result is saved.")
@@ -90,12 +107,15 @@ class Choice:
         }  # fmt: skip
         if self.task == EMBED:
             return EmbedJob(**shared)
-        return SegmentJob(
+        shared["polygons"] = beside(output.path, "polygons.gpkg") if output.polygons else None
+        shared["min_area"] = output.min_area
+        if self.encoder:  # compares embeddings
+            changed, threshold = beside(output.path, "changed.tif"), output.threshold or "otsu"
+            return ChangeJob(**shared, changed=changed, threshold=threshold)
+        return (ChangeJob if self.task == CHANGE else SegmentJob)(
             **shared,
             confidence=beside(output.path, "confidence.tif") if output.confidence else None,
             probabilities=beside(output.path, "probabilities.tif") if output.probabilities else None,
-            polygons=beside(output.path, "polygons.gpkg") if output.polygons else None,
-            min_area=output.min_area,
         )
 
 

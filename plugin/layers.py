@@ -25,7 +25,7 @@ from qgis.PyQt.QtCore import QDateTime, QObject, Qt, QTimer
 from ..backend.protocol.messages import ChunkWritten, JobEvent
 from . import styles
 from .jobs import Ending, Run
-from .results import CLASSES, CONFIDENCE, EMBEDDING, POLYGONS, PROBABILITIES, Output, RunRecord
+from .results import CLASSES, CONFIDENCE, DIFFERENCE, EMBEDDING, POLYGONS, PROBABILITIES, Output, RunRecord
 from .text import translate
 
 REFRESH_MS = 500
@@ -139,6 +139,8 @@ class RunLayers(QObject):
             styles.style_classes(layer, styles.legend_of(layer))
         elif output.kind == CONFIDENCE:
             styles.style_confidence(layer)
+        elif output.kind == DIFFERENCE:
+            styles.style_difference(layer)
         else:
             layer.setDefaultContrastEnhancement()
         return self._added(output, layer)
@@ -166,6 +168,7 @@ def name_of(output: Output) -> str:
         PROBABILITIES: translate("probabilities"),
         POLYGONS: translate("polygons"),
         EMBEDDING: translate("embedding"),
+        DIFFERENCE: translate("difference"),
     }
     word = words.get(output.kind, output.kind)
     return f"{output.model}: {word}" if output.model else word

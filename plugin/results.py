@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CLASSES, CONFIDENCE, PROBABILITIES, POLYGONS, EMBEDDING = (
-    "classes", "confidence", "probabilities", "polygons", "embedding",
+CLASSES, CONFIDENCE, PROBABILITIES, POLYGONS, EMBEDDING, DIFFERENCE = (
+    "classes", "confidence", "probabilities", "polygons", "embedding", "difference",
 )  # fmt: skip
 # What lies on top of what in a run's group.
-ORDER = (POLYGONS, CONFIDENCE, CLASSES, PROBABILITIES, EMBEDDING)
+ORDER = (POLYGONS, CONFIDENCE, CLASSES, PROBABILITIES, DIFFERENCE, EMBEDDING)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from qgis.PyQt.QtGui import QColor
 from .results import ClassStyle
 
 CLASS_FIELD = "class"
+# From the same to nothing in common; light to dark red as of the changed class.
+_DIFFERENCE = ((0.0, "#fff5f0"), (0.25, "#fcbba1"), (0.5, "#fb6a4a"), (1.0, "#a50f15"))
 # The veil: white and opaque where the model is at a loss, nothing where it is sure.
 _VEIL = ((0.0, 230), (0.5, 200), (0.75, 90), (1.0, 0))
 _POLYGON_OPACITY = 0.6
@@ -40,13 +42,19 @@ def style_classes(layer: Any, legend: Sequence[ClassStyle]) -> None:
 
 def style_confidence(layer: Any) -> None:
     """Show a confidence raster (0 to 1) as a veil: what is uncertain is covered."""
+    _style_by_value(layer, [(value, QColor(255, 255, 255, alpha), f"{value:.0%}") for value, alpha in _VEIL])
+
+
+def style_difference(layer: Any) -> None:
+    """Show the distance of two dates' embeddings, 1 - cosine, from 0 (the same) to 1 (nothing in common) and more."""
+    _style_by_value(layer, [(value, QColor(color), f"{value:g}") for value, color in _DIFFERENCE])
+
+
+def _style_by_value(layer: Any, stops: Sequence[tuple[float, QColor, str]]) -> None:
+    """Colours between stops: value from 0 to 1, colour, label."""
     ramp = QgsColorRampShader(0.0, 1.0)
     ramp.setColorRampType(QgsColorRampShader.Type.Interpolated)
-    items = []
-    for value, alpha in _VEIL:
-        color = QColor(255, 255, 255, alpha)
-        items.append(QgsColorRampShader.ColorRampItem(value, color, f"{value:.0%}"))
-    ramp.setColorRampItemList(items)
+    ramp.setColorRampItemList([QgsColorRampShader.ColorRampItem(*stop) for stop in stops])
     shader = QgsRasterShader(0.0, 1.0)
     shader.setRasterShaderFunction(ramp)
     renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, shader)

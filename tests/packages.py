@@ -428,6 +428,57 @@ def pyramid_encoder(folder: Path, window: int = 64, *, name: str = "pyramid") ->
     return build(package, {"model.onnx": graph, "LICENSE": LICENCE}, patches, outputs, folder)
 
 
+def change_head(folder: Path, encoder: Package, *, semantic: bool = False, name: str = "change") -> Package:
+    """A change head on `p8` of `pyramid_encoder`, at its window; nothing is left to chance.
+
+    Its scores are 1 - d and d with d = |mean of the later map's channels - mean of the earlier one's|. With `semantic`
+    it gives the first two channels of both maps, as logits of the classes 0 and 1, and 1 where their order differs.
+    """
+    feature, window = encoder.feature("p8"), encoder.tiling.window
+    outputs: tuple[Output, ...] = (Output("scores", "identity", classes(2)),)
+    if semantic:
+        outputs = tuple(Output(moment, "softmax", classes(2)) for moment in ("before", "after"))
+        outputs = (*outputs, Output("changed", "identity", classes(1, 1), (0.5,)))
+    package = replace(
+        _bundle(name, 3, 2, encoder.tiling, None, {}),
+        kind="head", task="change", inputs=(), features=(feature,), encoder=encoder.digest, outputs=outputs,
+    )  # fmt: skip
+    node, names = helper.make_node, ("before", "after")
+    enlarge = {"kernel_shape": [8, 8], "strides": [8, 8]}
+    if semantic:
+        nodes = [node("ConvTranspose", [f"{m}_p8", "first"], [m], **enlarge) for m in names]
+        nodes += [node("ArgMax", [m], [f"{m}_class"], axis=1) for m in names]
+        nodes += [
+            node("Equal", ["before_class", "after_class"], ["same"]),
+            node("Not", ["same"], ["differs"]),
+            node("Cast", ["differs"], ["changed"], to=TensorProto.FLOAT),
+        ]
+    else:
+        nodes = [node("ConvTranspose", [f"{m}_p8", "mean"], [f"{m}_mean"], **enlarge) for m in names]
+        nodes += [
+            node("Sub", ["after_mean", "before_mean"], ["step"]),
+            node("Abs", ["step"], ["distance"]),
+            node("Sub", ["one", "distance"], ["sameness"]),
+            node("Concat", ["sameness", "distance"], ["scores"], axis=1),
+        ]
+    tensors = {
+        "first": np.ones((3, 2, 8, 8), np.float32) * np.eye(3, 2, dtype=np.float32)[:, :, None, None],
+        "mean": np.full((3, 1, 8, 8), 1 / 3, np.float32),
+        "one": np.array(1, np.float32),
+    }
+    graph = _graph(
+        nodes,
+        {name: ["batch", 3, feature.size, feature.size] for name in package.head_inputs},
+        {output.name: ["batch", len(output.classes), window, window] for output in outputs},
+        tensors,
+        ("first",) if semantic else ("mean", "one"),
+    )
+    rng = np.random.default_rng(0)
+    patches = {name: rng.normal(0, 1, (1, 3, 3, 3)).astype(np.float32) for name in package.head_inputs}
+    found = run_graph(graph, golden.expand_all(package, patches))
+    return build(package, {"model.onnx": graph, "LICENSE": LICENCE}, patches, found, folder)
+
+
 def _graph(
     nodes: Sequence[Any],
     inputs: Mapping[str, Sequence[int | str]],

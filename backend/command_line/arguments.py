@@ -9,7 +9,8 @@ from typing import Any
 
 from backend import __version__
 from backend.command_line.parser import Parser
-from backend.command_line.values import count_for, number_for, parse_extent, parse_input, parse_integers, parse_size
+from backend.command_line.tasks import add_change_outputs, add_inputs, add_number, change_job
+from backend.command_line.values import count_for, parse_extent, parse_input, parse_integers, parse_size
 from backend.protocol.errors import ParameterError
 from backend.protocol.jobs import (
     MODALITIES,
@@ -119,13 +120,13 @@ def _add_scene(parser: Parser, task: str) -> None:
         "nodata=0. Repeat an option for a time series; join the tiles of a mosaic or the files of the bands as in "
         "a.tif|b.tif.",
     )
-    for modality, title in (
+    modalities = (
         ("hr", "high-resolution optical"),
         ("ms", "multispectral"),
         ("sar", "SAR"),
         ("raster", "any other sensor"),
-    ):
-        inputs.add_argument(f"--{modality}", action="append", default=[], metavar="PATH", help=title)
+    )
+    add_inputs(inputs, modalities, dated=task == "change")
     parser.add_argument(
         "--model", action="append", default=[], metavar="NAME", help="package; repeat for heads of one encoder"
     )
@@ -147,14 +148,14 @@ def _add_scene(parser: Parser, task: str) -> None:
         "main input is the first given in the model's order",
     )
     area.add_argument("--crs", metavar="CRS", help="CRS of the result")
-    _add_number(area, "--resolution", "SIZE", "pixel size of the result in units of its CRS", None)
+    add_number(area, "--resolution", "SIZE", "pixel size of the result in units of its CRS", None)
     compute = parser.add_argument_group("computing")
     compute.add_argument("--device", default="auto", metavar="auto|cpu|cuda:N|mps")
     for option, choices in (("--precision", ("auto", "fp32", "bf16", "int8")), ("--runtime", ("auto", *RUNTIMES))):
         compute.add_argument(option, default="auto", choices=choices, metavar="|".join(choices))
     compute.add_argument("--memory", default="2GB", metavar="SIZE", help="budget of the whole process")
-    _add_number(compute, "--batch", "N", "windows per call; 0 chooses", 0, count_for)
-    _add_number(compute, "--overlap", "SHARE", "overlap of neighbouring windows; default: the model's", None)
+    add_number(compute, "--batch", "N", "windows per call; 0 chooses", 0, count_for)
+    add_number(compute, "--overlap", "SHARE", "overlap of neighbouring windows; default: the model's", None)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout at the end")
 
 
@@ -163,19 +164,8 @@ def _add_map_outputs(outputs: argparse._ArgumentGroup) -> None:
     outputs.add_argument("--confidence", metavar="CONF.tif", help="probability of the class that was chosen")
     outputs.add_argument("--probabilities", metavar="PROB.tif", help="probability of every class")
     outputs.add_argument("--polygons", metavar="OUT.gpkg", help="class polygons")
-    _add_number(outputs, "--min-area", "M2", "minimum mapping unit in square metres", 0.0)
-    _add_number(outputs, "--simplify", "PX", "simplify polygon outlines, in pixels", 0.0)
-
-
-def _add_number(
-    group: argparse._ArgumentGroup,
-    option: str,
-    metavar: str,
-    help_text: str,
-    default: float | None,
-    reader: Callable[[str], Callable[[str], float]] = number_for,
-) -> None:
-    group.add_argument(option, type=reader(option), default=default, metavar=metavar, help=help_text)
+    add_number(outputs, "--min-area", "M2", "minimum mapping unit in square metres", 0.0)
+    add_number(outputs, "--simplify", "PX", "simplify polygon outlines, in pixels", 0.0)
 
 
 def _add_embedding_outputs(outputs: argparse._ArgumentGroup) -> None:
@@ -191,7 +181,7 @@ def _models(found: argparse.Namespace) -> Arguments:
 
 
 def scene_job(found: argparse.Namespace) -> SceneJob:
-    """The job behind the options of `segment`, `embed` and their plans."""
+    """The job behind the options of a task over a scene, or of its plan."""
     inputs = tuple(parse_input(modality, text) for modality in MODALITIES for text in getattr(found, modality))
     extent = None if found.extent is None else parse_extent(found.extent)
     _check_companions(found)
@@ -239,6 +229,7 @@ TASKS: dict[
 ] = {
     "segment": ("class map of a scene", _add_map_outputs, _segment_job),
     "embed": ("what an encoder sees, as a raster of numbers", _add_embedding_outputs, _embed_job),
+    "change": ("what changed between two dates", add_change_outputs, change_job),
 }
 
 

@@ -168,6 +168,48 @@ class EmbedJob:
 
 
 @dataclass(frozen=True)
+class ChangeJob:
+    """What changed between two dates, or two series of dates.
+
+    Attributes:
+        inputs: the rasters, each with the role "before" or "after".
+        models: one model: a change head, whose classes are written; a segmentation model, of which the classes of both
+            dates are compared; or an encoder, the difference of whose embeddings is written.
+        output: final raster (COG): classes of change, or with an encoder the difference, 0 to 2 float32.
+        changed: raster of 1 where the difference reaches the threshold and 0 elsewhere, None for none; encoders only.
+        threshold: "otsu", "percentile:95" or a number from 0 to 2; for `changed`.
+        confidence: confidence raster, None for none; not with an encoder.
+        probabilities: probability of each class of change, or that the class is another one; not with an encoder.
+        polygons: GeoPackage of the polygons of the class raster, None for none.
+        feature: name of the encoder's feature; None takes the one that joins all inputs; encoders only.
+        min_area: minimum mapping unit of the class raster in square metres, 0 for none.
+        simplify: simplification of polygon outlines in pixels, 0 for none.
+        overlap: share of a window that its neighbour covers too; None takes the package's.
+        if_exists: "refuse", "resume" or "overwrite".
+    """
+
+    kind: ClassVar[str] = "change"
+
+    inputs: tuple[InputSpec, ...]
+    models: tuple[str, ...]
+    output: str
+    changed: Optional[str] = None
+    threshold: str = "otsu"
+    confidence: Optional[str] = None
+    probabilities: Optional[str] = None
+    polygons: Optional[str] = None
+    feature: Optional[str] = None
+    area: AreaSpec = field(default_factory=AreaSpec)
+    mask: Optional[MaskSpec] = None
+    grid: GridSpec = field(default_factory=GridSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    min_area: float = 0.0
+    simplify: float = 0.0
+    overlap: Optional[float] = None
+    if_exists: str = "refuse"
+
+
+@dataclass(frozen=True)
 class InstallJob:
     """Take a model package into the user's folder.
 
@@ -190,5 +232,5 @@ class RemoveJob:
 
 
 # Jobs over a scene: they can be planned, and they hold a device while they run.
-SceneJob = Union[SegmentJob, EmbedJob]
+SceneJob = Union[SegmentJob, EmbedJob, ChangeJob]
 Job = Union[SceneJob, InstallJob, RemoveJob]

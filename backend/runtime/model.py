@@ -17,6 +17,7 @@ from backend.runtime.choice import Choice, open_session
 from backend.runtime.precision import choose
 from backend.runtime.session import Session
 from backend.runtime.staged_session import StagedSession
+from backend.runtime.two_dates import TwoDates, features_of_both, outputs_of, slots_of_both
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,24 @@ class Wish:
     Attributes:
         slots: names of the inputs that will be given; None for all. Only a staged encoder leaves the others out.
         features: the encoder's features that are results, for packages without heads.
+        both_dates: whether the model runs on two dates, see `backend.runtime.two_dates`.
     """
 
     slots: frozenset[str] | None = None
     features: tuple[str, ...] = ()
+    both_dates: bool = False
 
     def inputs(self, assembly: Assembly) -> tuple[InputSlot, ...]:
         """The inputs that will be fed."""
+        slots = slots_of_both(assembly.inputs) if self.both_dates else assembly.inputs
         if self.slots is None or not assembly.base.staged:
-            return assembly.inputs
-        return tuple(slot for slot in assembly.inputs if slot.name in self.slots)
+            return slots
+        return tuple(slot for slot in slots if slot.name in self.slots)
+
+    def given(self, assembly: Assembly) -> tuple[Feature, ...]:
+        """The features that are results."""
+        features = tuple(assembly.base.feature(name) for name in self.features)
+        return features_of_both(features) if self.both_dates else features
 
 
 EVERYTHING = Wish()
@@ -58,12 +67,18 @@ class Model:
         self._staged = assembly.base.staged
         self.inputs: tuple[InputSlot, ...] = wish.inputs(assembly)
         self.tiling: Tiling = assembly.tiling
-        self.outputs: tuple[Output, ...] = assembly.outputs
-        self.features: tuple[Feature, ...] = tuple(assembly.base.feature(name) for name in wish.features)
+        self._outputs = [outputs_of(package, wish.both_dates) for package in assembly.producers]
+        self.outputs: tuple[Output, ...] = tuple(output for outputs in self._outputs for output in outputs)
+        self.features: tuple[Feature, ...] = wish.given(assembly)
         self.choice = choice
         self._halved = False
-        self._base = open_session(assembly.base, choice)
-        self._heads: list[Session] = [open_session(head, choice) for head in assembly.heads]
+        base = open_session(assembly.base, choice)
+        self._stages = base if isinstance(base, StagedSession) else None
+        self._base: Session = TwoDates(base) if wish.both_dates else base
+        self._heads: list[Session] = []
+        for head in assembly.heads:
+            session = open_session(head, choice)
+            self._heads.append(TwoDates(session) if wish.both_dates and head.task != "change" else session)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Class scores of a batch of windows.
@@ -115,16 +130,16 @@ class Model:
         return {**feeds, **added}
 
     def _pass(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        wanted = [{output.name: output.activation} for output in self.outputs]
+        wanted = [{output.name: output.activation for output in outputs} for outputs in self._outputs]
         if self._heads:
             needed = {name: "identity" for head in self._heads for name in head.inputs}
             features = self._base.run(feeds, needed, on_device=True)
-            found = [
-                head.run({name: features[name] for name in head.inputs}, request)[output.name]
-                for head, request, output in zip(self._heads, wanted, self.outputs, strict=True)
-            ]
+            found = []
+            for head, request in zip(self._heads, wanted, strict=True):
+                given = head.run({name: features[name] for name in head.inputs}, request)
+                found += [given[name] for name in request]
         else:
-            names = {**(wanted[0] if wanted else {}), **{feature.name: "identity" for feature in self.features}}
+            names = {**wanted[0], **{feature.name: "identity" for feature in self.features}}
             given = self._base.run(feeds, names or None)
             found = [given[name] for name in names]
         self._check(found, next(iter(feeds.values())).shape[0])
@@ -149,8 +164,8 @@ class Model:
             ) from error
         self._halved = True
         self.choice = replace(self.choice, batch=self.choice.batch // 2)
-        if isinstance(self._base, StagedSession):  # the dates of few windows may still be many images
-            self._base.batch = self.choice.batch
+        if self._stages is not None:  # the dates of few windows may still be many images
+            self._stages.batch = self.choice.batch
 
     def interrupt(self) -> None:
         """Makes the present and every later `run` raise `Cancelled`, within a second; from any thread."""
@@ -190,7 +205,7 @@ def open_model(
     """
     assembly = assemble(packages)
     if choice is None:
-        about = json.dumps([wish.slots and sorted(wish.slots), wish.features])
+        about = json.dumps([wish.slots and sorted(wish.slots), wish.features, wish.both_dates])
         choice = choose(assembly, compute or ComputeSpec(), lambda found: _timed(assembly, found, wish), about)
     return Model(assembly, choice, wish)
 

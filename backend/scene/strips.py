@@ -48,6 +48,7 @@ class Feed:
         bands: channel of each band of the sources in the model's input; None where they are all of it.
         channels: channels of the model's input, where the sources lack some; these are `fill` everywhere.
         cell: pixels of the input along one side of a place that counts as one for it.
+        moment: "before" or "after" where results need two moments; where there is a result is then asked of each.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Feed:
     channels: int = 0
     valid_name: str | None = None
     cell: int = 1
+    moment: str = ""
 
     @property
     def multiple(self) -> int:
@@ -176,20 +178,27 @@ def _read_strip(
         for feed, place, rolled in zip(feeds, places, rolling, strict=True)
     ]
     seen = [_seen(dated, feed.ratio, inside) for feed, dated in zip(feeds, rows, strict=True)]
-    required = [there for feed, there in zip(feeds, seen, strict=True) if feed.required]
-    covered = np.logical_and.reduce(required) if required else np.logical_or.reduce(seen)
+    covered = np.logical_and.reduce(
+        [
+            _covered([(feed, there) for feed, there in zip(feeds, seen, strict=True) if feed.moment == moment])
+            for moment in dict.fromkeys(feed.moment for feed in feeds)
+        ]
+    )
     wanted[: inside.height, : inside.width] = _wanted(plan, inside, covered, filters)
     columns = tuple(c for c in touched if wanted[:, _span(plan, swath, c)].any())
     if not columns:
         return Strip(segment, index, (), {}, wanted)
     arrays = {}
-    shares = {}
+    shares: dict[str, dict[str, np.ndarray]] = {feed.moment: {} for feed in feeds}
     for feed, place, dated in zip(feeds, places, rows, strict=True):
         values = np.stack([v for v, _ in dated]) if feed.temporal else dated[0][0]
         arrays[feed.name] = _reflected(values, place)
         if feed.valid_name is not None:
-            shares[feed.valid_name] = _shares(_reflected(np.stack([known for _, known in dated]), place), feed.cell)
-    arrays.update(_counting(shares))
+            shares[feed.moment][feed.valid_name] = _shares(
+                _reflected(np.stack([known for _, known in dated]), place), feed.cell
+            )
+    for of_moment in shares.values():
+        arrays.update(_counting(of_moment))
     return Strip(segment, index, columns, arrays, wanted)
 
 
@@ -205,6 +214,13 @@ def _seen(dated: list[tuple[np.ndarray, np.ndarray]], ratio: Fraction, inside: W
         coarse = ratio.denominator
         return seen.repeat(coarse, axis=0).repeat(coarse, axis=1)[: inside.height, : inside.width]
     return seen
+
+
+def _covered(seen: list[tuple[Feed, np.ndarray]]) -> np.ndarray:
+    """Pixels (H, W) of which the inputs of a moment make a result."""
+    required = [there for feed, there in seen if feed.required]
+    covered = np.logical_and.reduce(required) if required else np.logical_or.reduce([there for _, there in seen])
+    return np.asarray(covered)
 
 
 def _shares(valid: np.ndarray, cell: int) -> np.ndarray:

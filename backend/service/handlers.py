@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backend.protocol.jobs import EmbedJob, InstallJob, RemoveJob, SceneJob, SegmentJob
+from backend.protocol.jobs import ChangeJob, EmbedJob, InstallJob, RemoveJob, SceneJob, SegmentJob
 from backend.protocol.messages import (
     DescribeModel,
     FitModels,
@@ -86,12 +86,12 @@ def _check_scene(job: SceneJob) -> None:
     scene.check(job)
 
 
+SCENE_JOBS: tuple[type, ...] = (SegmentJob, EmbedJob, ChangeJob)
 # What can be said against a job before it waits for its turn; raises `InputError`.
-CHECKS: dict[type, Callable[[Any], None]] = {SegmentJob: _check_scene, EmbedJob: _check_scene}
+CHECKS: dict[type, Callable[[Any], None]] = dict.fromkeys(SCENE_JOBS, _check_scene)
 # One line per kind of job and query.
 JOBS: dict[type, Callable[[Any, Context], Answer]] = {
-    SegmentJob: _scene,
-    EmbedJob: _scene,
+    **dict.fromkeys(SCENE_JOBS, _scene),
     InstallJob: _install,
     RemoveJob: _remove,
 }

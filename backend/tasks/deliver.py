@@ -42,19 +42,47 @@ def deliver(setup: Setup[ClassMap], folder: RunFolder, store: ChunkStore, contex
     for head in setup.results:
         for layer, target in sorted(head.targets.items()):
             if layer != head.layer:
-                _translate(store.whole(layer), target, head, layer, setup, context, "bilinear")
+                _translate(store.whole(layer), target, head, layer, setup.place.result, context, "bilinear")
                 found[kind_of(layer)].append(str(target))
-        draft = folder.path / f"{head.layer.replace('/', '-')}-final.tif"
-        source = _sieved(head, folder, store, setup, context)
-        _translate(source, draft, head, head.layer, setup, context, "nearest")
-        if head.polygons is not None:
-            found["polygon_count"].append(_polygons(draft, head.polygons, head, setup, context))
-            found["polygons"].append(str(head.polygons))
-        found["class_areas"].append(_class_areas(draft, head, context))
-        _move(draft, head.target)
-        found["classes"].append(str(head.target))
+        scene = setup.plan.output_grid
+        write_classes(store.whole(head.layer), scene, setup.place.result, head, folder, context, found)
     found |= write_description(setup, folder, found)
     return found
+
+
+def write_classes(
+    source: Path,
+    grid: Grid,
+    target: Grid | None,
+    head: ClassMap,
+    folder: RunFolder,
+    context: Context,
+    found: dict[str, list[Any]],
+) -> None:
+    """Write a class raster with its polygons and note what its classes cover.
+
+    Args:
+        source: raster of the classes on `grid`.
+        target: grid of the result; None keeps that of the source.
+        head: what the result is.
+        found: lists by kind, which are added to.
+
+    Raises:
+        Cancelled, OutputError: nothing incomplete carries a final name.
+    """
+    name = head.layer.replace("/", "-")
+    # A file of another folder may lie on another disk, whereto nothing can be moved; it is written there at once.
+    draft = folder.path / f"{name}-final.tif" if head.target.parent == folder.path.parent else head.target
+    if head.min_area:
+        source = _sieved(source, folder.path / f"{name}-sieved.tif", grid, head, context)
+    _translate(source, draft, head, head.layer, target, context, "nearest")
+    if head.polygons is not None:
+        found["polygon_count"].append(_polygons(draft, head.polygons, target or grid, head, context))
+        found["polygons"].append(str(head.polygons))
+    found["class_areas"].append(_class_areas(draft, head, context))
+    if draft != head.target:
+        move(draft, head.target)
+    found["classes"].append(str(head.target))
 
 
 def is_empty(setup: Setup[ClassMap]) -> bool:
@@ -65,7 +93,7 @@ def is_empty(setup: Setup[ClassMap]) -> bool:
 
 
 def _translate(
-    source: Path, target: Path, head: ClassMap, layer: str, setup: Setup[ClassMap], context: Context, resampling: str
+    source: Path, target: Path, head: ClassMap, layer: str, grid: Grid | None, context: Context, resampling: str
 ) -> None:
     context.check()
     stage = f"writing {layer}"
@@ -73,33 +101,28 @@ def _translate(
         source,
         target,
         head.profiles[layer],
-        setup.place.result,
+        grid,
         resampling,
         lambda share: context.progress(stage, round(share * 100), 100),
         context.cancelled,
     )
 
 
-def _sieved(head: ClassMap, folder: RunFolder, store: ChunkStore, setup: Setup[ClassMap], context: Context) -> Path:
+def _sieved(source: Path, target: Path, grid: Grid, head: ClassMap, context: Context) -> Path:
     """The class raster with regions below the minimum mapping unit merged into their neighbours."""
-    source = store.whole(head.layer)
-    if not head.min_area:
-        return source
-    target = folder.path / f"{head.layer.replace('/', '-')}-sieved.tif"
     sieve(
         source,
         target,
         head.profiles[head.layer],
-        pixels_of_area(head.min_area, setup.plan.output_grid),
+        pixels_of_area(head.min_area, grid),
         lambda share: context.progress("merging small areas", round(share * 100), 100),
         context.cancelled,
     )
     return target
 
 
-def _polygons(raster: Path, target: Path, head: ClassMap, setup: Setup[ClassMap], context: Context) -> int:
+def _polygons(raster: Path, target: Path, grid: Grid, head: ClassMap, context: Context) -> int:
     """Polygons of the final class raster; their number."""
-    grid = setup.grid
     polygoniser = Polygoniser(target, grid, head.legend, head.nodata, head.min_area, head.simplify)
     try:
         blocks = list(_blocks(grid))
@@ -127,6 +150,7 @@ def _class_areas(raster: Path, head: ClassMap, context: Context) -> list[dict[st
             "area_m2": round(area, 1) if math.isfinite(area := float(found.square_metres[info.value])) else None,
         }
         for info in head.classes
+        if found.pixels[info.value] or not head.many
     ]
 
 
@@ -136,7 +160,7 @@ def _blocks(grid: Grid) -> Iterator[Window]:
             yield Window(col, row, POLYGON_BLOCK, POLYGON_BLOCK).intersect(grid.window)
 
 
-def _move(draft: Path, target: Path) -> None:
+def move(draft: Path, target: Path) -> None:
     """Give a finished raster and its side file their final names, the raster last."""
     try:
         for suffix in (".aux.xml", ""):

@@ -49,13 +49,17 @@ def work(job: EmbedJob, assembly: Assembly) -> Work[Embedding]:
     if base.kind != "encoder" or assembly.heads:
         name = (assembly.heads or (base,))[0].reference
         raise PackageError(f"{name} is no encoder", "an embedding is what an encoder gives", "choose an encoder")
-    feature = _chosen(base, job.feature)
-    margin = round(base.tiling.margin * feature.size / base.tiling.window)
-    tiling = Tiling(feature.size, 1, min(margin, (feature.size - 1) // 2))
-    return Work((_result(job, base, feature),), tiling, (feature.name,), {"feature": job.feature})
+    feature = chosen_map(base, job.feature)
+    return Work((_result(job, base, feature),), map_tiling(base, feature), (feature.name,), {"feature": job.feature})
 
 
-def _chosen(encoder: Package, name: str | None) -> Feature:
+def map_tiling(encoder: Package, feature: Feature) -> Tiling:
+    """How a scene is cut on the grid of a map of an encoder."""
+    margin = round(encoder.tiling.margin * feature.size / encoder.tiling.window)
+    return Tiling(feature.size, 1, min(margin, (feature.size - 1) // 2))
+
+
+def chosen_map(encoder: Package, name: str | None) -> Feature:
     """The map of this name; by default the one that joins all inputs, else the first one.
 
     Raises:
@@ -113,4 +117,4 @@ def is_empty(setup: Setup[Embedding]) -> bool:
         return all(np.isnan(dataset.read(1, window=window)).all() for _, window in dataset.block_windows(1))
 
 
-TASK = Task("embedding", files, work, deliver, is_empty)
+TASK = Task("embedding", frozenset({"embed"}), files, work, deliver, is_empty)

@@ -17,7 +17,6 @@ from backend.tasks.setup import check
 from backend.tasks.table import TASKS
 from backend.tasks.task import notes_on
 
-# Jobs by the task of the packages that they take.
 _JOBS = {job.kind: job for job in TASKS}
 
 
@@ -33,7 +32,8 @@ def fit(query: FitModels) -> dict[str, Any]:
     """
     if query.task not in _JOBS:
         raise ParameterError(f'there is no task "{query.task}"', f"the tasks are {', '.join(_JOBS)}")
-    packages = [package for package in store.list_installed().packages if package.task == query.task]
+    wanted = TASKS[_JOBS[query.task]].packages
+    packages = [package for package in store.list_installed().packages if package.task in wanted]
     with gdal_environment(), tempfile.TemporaryDirectory() as folder:
         entries = [_entry(package, query, Path(folder) / "result.tif") for package in packages]
     return {"models": sorted(entries, key=lambda entry: (bool(entry["problem"]), _foreign(entry, query)))}

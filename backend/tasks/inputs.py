@@ -21,6 +21,7 @@ from backend.sensors.inspect import inspect
 from backend.sensors.resolve import Conversion, ResolvedInput, resolve
 
 OPTIONS = {"hr": "--hr", "ms": "--ms", "sar": "--sar", "raster": "--raster"}
+MOMENTS = {"any": "", "before": " of the earlier date", "after": " of the later date"}
 TITLES = {"hr": "high-resolution optical", "ms": "multispectral", "sar": "SAR", "raster": "other sensor"}
 
 
@@ -88,6 +89,7 @@ class SlotInput:
             len(there),
             slot.valid_input if cells else None,
             slot.size // cells if cells else 1,
+            "" if slot.moment == "any" else slot.moment,
         )
 
     def describe(self) -> dict:
@@ -140,9 +142,10 @@ def _taker(spec: InputSpec, slots: Sequence[InputSlot], name: str) -> InputSlot:
     Raises:
         PackageError, ParameterError: there is none, or none that tells before from after.
     """
-    takers = [slot for slot in slots if slot.modality == spec.modality and slot.moment in ("any", spec.role)]
+    takers = [slot for slot in slots if slot.modality == spec.modality]
     if not takers:
-        wanted = ", ".join(f"{OPTIONS[slot.modality]} ({TITLES[slot.modality]})" for slot in slots)
+        modalities = dict.fromkeys(slot.modality for slot in slots)
+        wanted = ", ".join(f"{OPTIONS[modality]} ({TITLES[modality]})" for modality in modalities)
         raise PackageError(
             f"{name} takes no {TITLES[spec.modality]} input ({OPTIONS[spec.modality]})",
             f"it takes {wanted}",
@@ -153,6 +156,13 @@ def _taker(spec: InputSpec, slots: Sequence[InputSlot], name: str) -> InputSlot:
             f'::role={spec.role} of "{spec.paths[0]}" has no meaning here',
             f"{name} takes no before and after",
             "leave it out",
+        )
+    takers = [slot for slot in takers if slot.moment in ("any", spec.role)]
+    if not takers:
+        raise ParameterError(
+            f'it is not said whether "{spec.paths[0]}" is of the earlier or of the later date',
+            f"{name} compares two dates",
+            f"write --before or --after in front of {OPTIONS[spec.modality]}, or ::role=before behind the path",
         )
     if len(takers) == 1:
         return takers[0]
@@ -178,13 +188,14 @@ def _check_count(slot: InputSlot, count: int, name: str) -> None:
     if count == 0 and not slot.required:
         return
     if count == 0:
-        raise InputError(f"{name} needs a {TITLES[slot.modality]} input", "none was given", f"add {option} PATH")
+        title = f"{TITLES[slot.modality]} input{MOMENTS[slot.moment]}"
+        raise InputError(f"{name} needs a {title}", "none was given", f"add {option} PATH")
     if count < fewest or (count > most and not slot.temporal):
         wanted = f"{fewest} to {most} dates" if fewest < most else "one date" if most == 1 else f"{most} dates"
         given = "one was" if count == 1 else f"{count} were"
         times = "once" if wanted == "one date" else "once for every date"
         raise InputError(
-            f"{name} takes {wanted} of its {TITLES[slot.modality]} input",
+            f"{name} takes {wanted} of its {TITLES[slot.modality]} input{MOMENTS[slot.moment]}",
             f"{given} given",
             f'give {option} {times}; tiles of one mosaic belong into one option, as in "a.tif|b.tif"',
         )

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +45,7 @@ class ResultFiles:
         targets: final name by layer name, the main raster's first.
         classes: legend of the main raster, in the order of its rule; empty where it holds no classes.
         polygons: final name of the GeoPackage, None for none.
+        derived: kind of raster by layer name, of those in `targets` that are made at the end from others.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -55,6 +56,7 @@ class ResultFiles:
     targets: dict[str, Path]
     classes: tuple[ClassInfo, ...] = ()
     polygons: Path | None = None
+    derived: dict[str, RasterProfile] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:

@@ -14,7 +14,7 @@ from backend.tasks.outputs import ResultFiles, item_file, kind_of
 from backend.tasks.task import Setup
 
 # What is said of a result beside the names of its files.
-MEASURED = ("polygon_count", "class_areas")
+MEASURED = ("polygon_count", "class_areas", "threshold")
 
 
 def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any]) -> dict[str, str]:
@@ -71,11 +71,13 @@ def _item(setup: Setup, folder: RunFolder, described: Path, made: datetime) -> d
 
 def _assets(result: ResultFiles) -> dict[str, Asset]:
     """The files of one result by key."""
+    profiles = {**result.profiles, **result.derived}
     found = {
-        layer.replace("/", "-"): Asset(path.name, kind_of(layer), COG, profile=result.profiles[layer])
+        layer.replace("/", "-"): Asset(path.name, kind_of(layer), COG, profile=profiles[layer])
         for layer, path in result.targets.items()
     }
     if result.polygons is not None:
-        key = result.layer.replace("classes", "polygons").replace("/", "-")
+        prefix = result.layer.rpartition("/")[0]
+        key = f"{prefix}-polygons" if prefix else "polygons"
         found[key] = Asset(result.polygons.name, "class polygons", GEOPACKAGE, legend=result.legend)
     return found

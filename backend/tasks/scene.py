@@ -130,7 +130,8 @@ def _scorer(setup: Setup) -> Scorer:
     companions = companion_feeds(setup.inputs, setup.feeds)
 
     def score(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return setup.model.run({**feeds, **companions(len(next(iter(feeds.values()))))})
+        found = setup.model.run({**feeds, **companions(len(next(iter(feeds.values()))))})
+        return found if setup.work.combine is None else setup.work.combine(found)
 
     return score
 

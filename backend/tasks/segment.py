@@ -45,4 +45,4 @@ def work(job: SegmentJob, assembly: Assembly) -> Work[ClassMap]:
     return Work(class_maps(job, assembly.producers, assembly.outputs), assembly.tiling, options=options)
 
 
-TASK = Task("segmenting", files, work, deliver, is_empty)
+TASK = Task("segmenting", frozenset({"segment"}), files, work, deliver, is_empty)

@@ -17,6 +17,7 @@ from backend.protocol.jobs import SceneJob
 from backend.runtime.assembly import Assembly, assemble
 from backend.runtime.choice import Choice, stored_bytes
 from backend.runtime.model import Model, Wish, open_model
+from backend.runtime.two_dates import slots_of_both, undated
 from backend.scene.memory import MemoryModel
 from backend.scene.plan import SWATH_WIDTH, make_plan
 from backend.scene.run import finished_description, stored_description
@@ -86,7 +87,7 @@ def set_up(job: SceneJob) -> Iterator[Setup]:
     window, base = work.tiling.window, assembly.base
     cells = base.feature(base.joins[0]).size if base.staged else 0
     feeds = tuple(item.feed(window, cells) for item in inputs)
-    wish = Wish(frozenset(item.slot.name for item in inputs), work.features)
+    wish = Wish(frozenset(item.slot.name for item in inputs), work.features, work.both_dates)
     with open_model(assembly.packages, job.compute, checked.earlier, wish) as model:
         memory = _memory(model, inputs, feeds, work)
         multiple = math.lcm(*(feed.multiple for feed in feeds))
@@ -104,6 +105,12 @@ def set_up(job: SceneJob) -> Iterator[Setup]:
 
 
 def _slots(job: SceneJob, assembly: Assembly, work: Work) -> tuple[InputSlot, ...]:
+    """The inputs that matter, of both dates where there are two."""
+    slots = _slots_of_date(job, assembly, work)
+    return slots_of_both(slots) if work.both_dates else slots
+
+
+def _slots_of_date(job: SceneJob, assembly: Assembly, work: Work) -> tuple[InputSlot, ...]:
     """The inputs that matter: of a feature that one input gives, that one alone.
 
     Raises:
@@ -194,6 +201,6 @@ def _memory(model: Model, inputs: Sequence[SlotInput], feeds: Sequence[Feed], wo
     )
     channels = sum(head.output.channels for head in work.results)
     written = sum(p.count * np.dtype(p.dtype).itemsize for head in work.results for p in head.profiles.values())
-    given = {item.slot.name for item in inputs}
+    given = {undated(item.slot.name) if work.both_dates else item.slot.name for item in inputs}
     stored = sum(stored_bytes(package, model.choice, given) for package in model.packages)
     return MemoryModel(bands, channels, work.tiling.window, model.choice.batch, 2 * stored, written)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend.protocol.jobs import EmbedJob, SceneJob, SegmentJob
-from backend.tasks import embed, segment
+from backend.protocol.jobs import ChangeJob, EmbedJob, SceneJob, SegmentJob
+from backend.tasks import change, embed, segment
 from backend.tasks.task import Task
 
-TASKS: dict[type[SceneJob], Task[Any]] = {SegmentJob: segment.TASK, EmbedJob: embed.TASK}
+TASKS: dict[type[SceneJob], Task[Any]] = {SegmentJob: segment.TASK, EmbedJob: embed.TASK, ChangeJob: change.TASK}
 
 
 def task_of(job: SceneJob) -> Task[Any]:

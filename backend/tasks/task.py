@@ -39,12 +39,17 @@ class Work(Generic[R]):
         tiling: how the scene is cut, in pixels of the results.
         features: features of the encoder that are results.
         options: what else decides the results, as JSON values.
+        both_dates: whether the model runs on two dates, see `backend.runtime.two_dates`.
+        combine: makes one array per result, (batch, channels, window, window), of what the model gives of a batch of
+            windows; None where the model gives just these.
     """
 
     results: tuple[R, ...]
     tiling: Tiling
     features: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    both_dates: bool = False
+    combine: Callable[[list[np.ndarray]], list[np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class Task(Generic[R]):
 
     Attributes:
         doing: what is being done, for whoever reads the progress.
+        packages: tasks of the packages that it takes.
         files: the files that a job names.
         work: what a job asks of the packages; raises `InputError` for what is wrong with it as far as only this task
             knows.
@@ -142,6 +148,7 @@ class Task(Generic[R]):
     """
 
     doing: str
+    packages: frozenset[str]
     files: Callable[[Any], Sequence[NamedFile]]
     work: Callable[[Any, Assembly], Work[R]]
     deliver: Callable[[Setup[R], RunFolder, ChunkStore, Context], dict[str, Any]]

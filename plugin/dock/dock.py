@@ -20,7 +20,7 @@ from qgis.PyQt.QtWidgets import (
 from ...backend.protocol.errors import EarthPrismError
 from ...backend.protocol.messages import FitModels, ListSensors, Plan
 from ..backend import Backend
-from ..choice import EMBED, SEGMENT, Choice
+from ..choice import CHANGE, EMBED, SEGMENT, Choice
 from ..errors import BackendError
 from ..jobs import Ending, Question, Run
 from ..layers import RunLayers
@@ -56,6 +56,7 @@ class Dock(QgsDockWidget):
         self.task = QComboBox()
         self.task.setObjectName("task")
         self.task.addItem(translate("Segment: the class of every pixel"), SEGMENT)
+        self.task.addItem(translate("Change: what differs between two dates"), CHANGE)
         self.task.addItem(translate("Embed: what an encoder makes of every position"), EMBED)
         self.state = QLabel()
         self.state.setWordWrap(True)
@@ -65,7 +66,7 @@ class Dock(QgsDockWidget):
         self._fit_timer, self._plan_timer = self._timer(self._ask_fit), self._timer(self._ask_plan)
         for section in (self.inputs, self.area):
             section.changed.connect(self._fit_timer.start)
-        self.task.currentIndexChanged.connect(self._fit_timer.start)
+        self.task.currentIndexChanged.connect(self._task_changed)
         self.models.changed.connect(self._model_changed)
         self.output.changed.connect(self._fit_timer.start)
         self.runs.wanted.connect(self.run)
@@ -77,13 +78,14 @@ class Dock(QgsDockWidget):
         Raises:
             InputError: a part of it cannot be understood.
         """
-        reference = self.models.reference
+        reference, entry = self.models.reference, self.models.entry
         return Choice(
             self.task.currentData(),
             self.inputs.specs(),
             (reference,) if reference else (),
             self.area.spec(),
             self.output.choice(),
+            encoder=entry is not None and entry["kind"] == "encoder",
         )
 
     def run(self) -> Optional[Run]:
@@ -215,6 +217,10 @@ class Dock(QgsDockWidget):
             self.inputs.say(entry["notes"])
             self.output.suggest([layer.name() for layer in self.inputs.layers], [entry["name"]])
         self._plan_timer.start()
+
+    def _task_changed(self) -> None:
+        self.inputs.compare(self.task.currentData() == CHANGE)
+        self._fit_timer.start()
 
     def _ask_plan(self) -> None:
         try:

@@ -11,7 +11,7 @@ from qgis.PyQt.QtCore import pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
 from ...backend.protocol.jobs import InputSpec
-from ..choice import TOLD_EXAMPLE, told_of
+from ..choice import AFTER, BEFORE, TOLD_EXAMPLE, told_of
 from ..sources import input_of, needs_export
 from ..text import plain, translate
 
@@ -48,6 +48,13 @@ class LayerRow(QWidget):
         self.layer.setAllowEmptyLayer(True)
         self.layer.setLayer(None)
         self.layer.setObjectName(f"layer-{modality}")
+        self.moment = QComboBox()
+        self.moment.setObjectName(f"moment-{modality}")
+        self.moment.addItem(translate("earlier"), BEFORE)
+        self.moment.addItem(translate("later"), AFTER)
+        self.moment.setToolTip(translate("Which of the two dates the layer is of"))
+        self.moment.setVisible(False)
+        self._compared = False
         self.sensor = QComboBox()
         self.sensor.setToolTip(translate("The sensor; as a rule it is recognised from the file"))
         self.date = QLineEdit()
@@ -68,7 +75,8 @@ class LayerRow(QWidget):
         self.set_sensors(sensors)
         self._lay_out()
         self.layer.layerChanged.connect(self.changed)
-        self.sensor.currentIndexChanged.connect(self.changed)
+        for box in (self.moment, self.sensor):
+            box.currentIndexChanged.connect(self.changed)
         for text in (self.date, self.told):
             text.editingFinished.connect(self.changed)
         self.more.toggled.connect(self._unfold)
@@ -85,6 +93,11 @@ class LayerRow(QWidget):
         self.sensor.setCurrentIndex(max(0, self.sensor.findData(chosen)))
         self.sensor.blockSignals(False)
 
+    def compare(self, on: bool) -> None:
+        """Ask of which of two dates the layer is, or of none."""
+        self._compared = on
+        self.moment.setVisible(on)
+
     def spec(self) -> Optional[InputSpec]:
         """The input; None for an empty row.
 
@@ -99,14 +112,17 @@ class LayerRow(QWidget):
             told["sensor"] = self.sensor.currentData()
         if self.date.text().strip():
             told["date"] = self.date.text().strip()
+        if self._compared:
+            told["role"] = self.moment.currentData()
         return input_of(layer, self.modality, **told)
 
     def _lay_out(self) -> None:
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.addWidget(self.layer, 0, 0)
-        grid.addWidget(self.more, 0, 1)
-        grid.addWidget(self.drop, 0, 2)
+        grid.addWidget(self.moment, 0, 1)
+        grid.addWidget(self.more, 0, 2)
+        grid.addWidget(self.drop, 0, 3)
         self._fold = QWidget()
         inner = QGridLayout(self._fold)
         inner.setContentsMargins(12, 0, 0, 4)
@@ -115,7 +131,7 @@ class LayerRow(QWidget):
         inner.addWidget(self.told, 1, 0, 1, 2)
         inner.setColumnStretch(0, 2)
         inner.setColumnStretch(1, 1)
-        grid.addWidget(self._fold, 1, 0, 1, 3)
+        grid.addWidget(self._fold, 1, 0, 1, 4)
         grid.setColumnStretch(0, 1)
         self._fold.setVisible(False)
 
@@ -132,6 +148,7 @@ class ModalityRows(QWidget):
         super().__init__()
         self.modality = modality
         self._sensors: Sequence[tuple[str, str]] = ()
+        self._compared = False
         self.rows: list[LayerRow] = []
         self._title = QLabel(title_of(modality))
         self.more = QToolButton()
@@ -151,6 +168,8 @@ class ModalityRows(QWidget):
     def add(self) -> LayerRow:
         """Another row."""
         row = LayerRow(self.modality, self._sensors, first=not self.rows)
+        row.compare(self._compared)
+        row.moment.setCurrentIndex(min(1, len(self.rows)))  # the first is the earlier one
         row.changed.connect(self.changed)
         row.removed.connect(lambda: self.remove(row))
         self.rows.append(row)
@@ -169,6 +188,16 @@ class ModalityRows(QWidget):
         self._sensors = sensors
         for row in self.rows:
             row.set_sensors(sensors)
+
+    def compare(self, on: bool) -> None:
+        """Show two rows at least and ask of which date each is, or do not."""
+        self._compared = on
+        for row in self.rows:
+            row.compare(on)
+        if on and len(self.rows) == 1:
+            self.add()
+        elif not on and len(self.rows) > 1 and self.rows[-1].layer.currentLayer() is None:
+            self.remove(self.rows[-1])
 
 
 class InputsSection(QWidget):
@@ -193,6 +222,11 @@ class InputsSection(QWidget):
         """Offer the catalogue's sensors, each in its modality's rows."""
         for name, rows in self.modalities.items():
             rows.set_sensors([(s["name"], s["title"]) for s in sensors if s["modality"] == name or name == "raster"])
+
+    def compare(self, on: bool) -> None:
+        """Whether the layers are of two dates that are compared."""
+        for rows in self.modalities.values():
+            rows.compare(on)
 
     @property
     def layers(self) -> list[Any]:

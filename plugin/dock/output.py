@@ -46,6 +46,9 @@ class OutputSection(QWidget):
         self.mask.setLayer(None)
         self.mask_values = QLineEdit()
         self.mask_values.setPlaceholderText(translate("values that are left out, such as 3,8,9; empty: all but 0"))
+        self.threshold = QLineEdit()
+        self.threshold.setPlaceholderText(translate("automatic; else percentile:95 or a number from 0 to 2"))
+        self.threshold.setToolTip(translate("From which difference on a place counts as changed; for encoders"))
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -59,6 +62,7 @@ class OutputSection(QWidget):
         form.addRow(translate("Pixel size"), self.resolution)
         form.addRow(translate("Mask"), self.mask)
         form.addRow("", self.mask_values)
+        form.addRow(translate("Threshold of change"), self.threshold)
         form.addRow(self.again)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -71,7 +75,8 @@ class OutputSection(QWidget):
             number.valueChanged.connect(self.changed)
         self.crs.crsChanged.connect(self.changed)
         self.mask.layerChanged.connect(self.changed)
-        self.mask_values.editingFinished.connect(self.changed)
+        for text in (self.mask_values, self.threshold):
+            text.editingFinished.connect(self.changed)
 
     def suggest(self, layers: list[str], models: list[str]) -> None:
         """Propose a file, unless the user has named one."""
@@ -103,6 +108,7 @@ class OutputSection(QWidget):
             self.min_area.value(),
             self.grid(),
             self._mask(),
+            self.threshold.text().strip(),
             self.again.isChecked(),
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from qgis.core import (
@@ -27,12 +29,28 @@ from ..choice import TOLD_EXAMPLE, told_of
 from ..sources import input_of, paths_of
 from ..text import translate
 
-# Modality and label by parameter.
+
+@dataclass(frozen=True)
+class LayersParameter:
+    """A parameter for the layers of a modality.
+
+    Attributes:
+        modality: of the layers.
+        label: for people.
+        role: "before" or "after" where two dates are compared.
+    """
+
+    modality: str
+    label: str
+    role: str = ""
+
+
+# By name.
 INPUTS = {
-    "HR": ("hr", "High-resolution optical"),
-    "MS": ("ms", "Multispectral, one layer per date"),
-    "SAR": ("sar", "Radar, one layer per date"),
-    "OTHER": ("raster", "Other sensor"),
+    "HR": LayersParameter("hr", "High-resolution optical"),
+    "MS": LayersParameter("ms", "Multispectral, one layer per date"),
+    "SAR": LayersParameter("sar", "Radar, one layer per date"),
+    "OTHER": LayersParameter("raster", "Other sensor"),
 }
 TOLD_LABEL = "what the files do not say, such as {}"
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
@@ -40,6 +58,8 @@ PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 class SceneAlgorithm(QgsProcessingAlgorithm):
     """An algorithm over the rasters of a place; `job` says what it asks of the backend."""
+
+    layers: Mapping[str, LayersParameter] = INPUTS
 
     @abstractmethod
     def job(self, parameters: Any, context: Any, shared: dict[str, Any]) -> SceneJob:
@@ -64,8 +84,8 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
     def addInputs(self, model: str) -> None:
         """Inputs, model and area; `model` is the default."""
         raster = QgsProcessing.SourceType.TypeRaster
-        for name, (_, label) in INPUTS.items():
-            self.addParameter(QgsProcessingParameterMultipleLayers(name, translate(label), raster, optional=True))
+        for name, of in self.layers.items():
+            self.addParameter(QgsProcessingParameterMultipleLayers(name, translate(of.label), raster, optional=True))
         self.addParameter(QgsProcessingParameterString("MODEL", translate("Model"), model))
         self.addParameter(QgsProcessingParameterExtent("EXTENT", translate("Area"), optional=True))
 
@@ -74,9 +94,9 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         kind = QgsProcessingParameterNumber.Type
         told = [
             QgsProcessingParameterString(
-                f"{name}_TOLD", f"{translate(label)}: {translate(TOLD_LABEL).format(TOLD_EXAMPLE)}", optional=True
+                f"{name}_TOLD", f"{translate(of.label)}: {translate(TOLD_LABEL).format(TOLD_EXAMPLE)}", optional=True
             )
-            for name, (_, label) in INPUTS.items()
+            for name, of in self.layers.items()
         ]
         for further in (
             *told,
@@ -111,8 +131,9 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
 
     def _shared(self, parameters: Any, context: Any) -> dict[str, Any]:
         inputs = tuple(
-            input_of(layer, modality, **told_of(self.parameterAsString(parameters, f"{name}_TOLD", context)))
-            for name, (modality, _) in INPUTS.items()
+            input_of(layer, of.modality, **{**told, "role": of.role} if of.role else told)
+            for name, of in self.layers.items()
+            for told in (told_of(self.parameterAsString(parameters, f"{name}_TOLD", context)),)
             for layer in self.parameterAsLayerList(parameters, name, context) or ()
         )
         return {

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qgis.core import QgsProcessingLayerPostProcessorInterface
 
 from .. import styles
 from ..layers import describe
-from ..results import CLASSES, CONFIDENCE, POLYGONS, Output, RunRecord
+from ..results import CLASSES, CONFIDENCE, DIFFERENCE, POLYGONS, Output, RunRecord
 
-# parameter of the algorithm: kind of output
-KINDS = {"OUTPUT": CLASSES, "CONFIDENCE": CONFIDENCE, "POLYGONS": POLYGONS}
 # QGIS keeps no reference to a post-processor that it will call later.
 _KEPT: list[Any] = []
 
@@ -35,6 +34,8 @@ class Dress(QgsProcessingLayerPostProcessorInterface):
             styles.style_classes(layer, self._legend)
         elif self._kind == CONFIDENCE:
             styles.style_confidence(layer)
+        elif self._kind == DIFFERENCE:
+            styles.style_difference(layer)
         elif self._kind == POLYGONS:
             styles.style_polygons(layer, self._legend)
         describe(layer, self._record)
@@ -46,11 +47,19 @@ class Dress(QgsProcessingLayerPostProcessorInterface):
         return self._record.legends.get(Output(self._kind).model, self._record.legends.get(first, ()))
 
 
-def dress(results: dict[str, str], outputs: dict[str, Any], context: Any) -> None:
-    """Have QGIS style those of the results that it will load."""
+def dress(kinds: Mapping[str, str], outputs: dict[str, Any], context: Any) -> dict[str, str]:
+    """The files of a run by parameter; those of them that QGIS will load it will style.
+
+    Args:
+        kinds: kind of output by parameter of the algorithm.
+        outputs: of the backend.
+        context: of Processing.
+    """
     record = RunRecord.of({"outputs": outputs})
+    results = {name: outputs[kind][0] for name, kind in kinds.items() if outputs.get(kind)}
     for name, path in results.items():
-        if name in KINDS and context.willLoadLayerOnCompletion(path):
-            post = Dress(KINDS[name], record)
+        if context.willLoadLayerOnCompletion(path):
+            post = Dress(kinds[name], record)
             _KEPT.append(post)
             context.layerToLoadOnCompletionDetails(path).setPostProcessor(post)
+    return results

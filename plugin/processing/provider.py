@@ -7,10 +7,11 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..backend import Backend
 from ..environment import ROOT
+from .change import Change
 from .embed import Embed
 from .segment import Segment
 
-ALGORITHMS = (Segment, Embed)
+ALGORITHMS = (Segment, Change, Embed)
 
 
 class EarthPrismProvider(QgsProcessingProvider):

@@ -11,9 +11,12 @@ from qgis.core import (
 )
 
 from ...backend.protocol.jobs import SegmentJob
+from ..results import CLASSES, CONFIDENCE, POLYGONS, PROBABILITIES
 from ..text import translate
 from .base import SceneAlgorithm
 from .dress import dress
+
+KINDS = {"OUTPUT": CLASSES, "CONFIDENCE": CONFIDENCE, "PROBABILITIES": PROBABILITIES, "POLYGONS": POLYGONS}
 
 
 class Segment(SceneAlgorithm):
@@ -69,8 +72,4 @@ class Segment(SceneAlgorithm):
 
     def results(self, job: SegmentJob, outputs: dict[str, Any], context: Any) -> dict[str, Any]:
         """Files by parameter; the class areas as well."""
-        found = {"OUTPUT": outputs["classes"], "CONFIDENCE": outputs["confidence"]}
-        found |= {"PROBABILITIES": outputs["probabilities"], "POLYGONS": outputs["polygons"]}
-        results = {name: paths[0] for name, paths in found.items() if paths}
-        dress(results, outputs, context)
-        return {**results, "AREAS": outputs["class_areas"], "RUN": outputs["run"]}
+        return {**dress(KINDS, outputs, context), "AREAS": outputs.get("class_areas", []), "RUN": outputs["run"]}

@@ -86,6 +86,25 @@ def test_a_run_through_the_dock(dock, layer, wait, tmp_path):
     assert gdal.Open(str(tmp_path / "out" / "water.tif")).ReadAsArray()[150, 150] == 1
 
 
+def test_change_between_two_dates_through_the_dock(dock, layer, wait, tmp_path):
+    later = QgsRasterLayer(str(lake(tmp_path / "later.tif", date="2020-09-15", radius=0.2)), "later")
+    QgsProject.instance().addMapLayer(later)
+    choose(dock, "ms", layer)
+    dock.task.setCurrentIndex(dock.task.findData("change"))
+    rows = dock.inputs.modalities["ms"].rows
+    assert [row.moment.currentData() for row in rows] == ["before", "after"]
+    assert "later date" in wait(lambda: "date" in dock.runs.estimate.text() and dock.runs.estimate.text())
+    rows[1].layer.setLayer(later)
+    wait(lambda: dock.models.reference == "water-baseline-s2@1.0.0" and "windows" in dock.runs.estimate.text())
+    dock.output.file.setFilePath(str(tmp_path / "change.tif"))
+    dock.runs.button.click()
+    (panel,) = dock.runs.panels
+    wait(lambda: not panel.under_way)
+    assert "water to no water" in panel.words.text(), panel.words.text()
+    dock.task.setCurrentIndex(dock.task.findData("segment"))
+    assert [row.spec().role for row in rows] == ["", ""]
+
+
 def test_the_map_view_as_area(dock, layer, wait, tmp_path, interface):
     choose(dock, "ms", layer)
     wait(lambda: dock.models.reference)

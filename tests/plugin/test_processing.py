@@ -63,6 +63,28 @@ def test_segment_takes_layers_of_the_project_their_date_and_every_output(run, sc
     assert record["inputs"][0]["rasters"][0]["date"] == "2020-06-15"
 
 
+def test_change_says_what_became_what(run, scene, tmp_path):
+    """A lake shrinks from 90 to 60 pixels of radius; the later layer lies in another zone."""
+    after = lake(tmp_path / "after.tif", date="2020-09-15", radius=0.2)
+    warped = tmp_path / "warped.tif"
+    gdal.Warp(str(warped), str(after), dstSRS="EPSG:32632", copyMetadata=True, dstNodata=0)
+    target, polygons = tmp_path / "change.tif", tmp_path / "change.gpkg"
+    done = run(
+        "change", MS_BEFORE=[str(scene)], MS_AFTER=[str(warped)], MODEL="water-baseline-s2", OUTPUT=str(target),
+        POLYGONS=str(polygons), MIN_AREA=2000,
+    )  # fmt: skip
+    classes = classes_of(target)
+    assert classes[150, 150] == 0 and classes[150, 150 + 75] == 3  # water, and water that became land
+    areas = {area["name"]: area["area_m2"] for area in done["AREAS"][0]}
+    assert areas["water to no water"] == pytest.approx(3.14159 * (900**2 - 600**2), rel=0.05)
+    assert done["POLYGONS"] == str(polygons)
+
+
+def test_change_needs_both_dates(run, scene, tmp_path):
+    with pytest.raises(QgsProcessingException, match="later date"):
+        run("change", MS_BEFORE=[str(scene)], MODEL="water-baseline-s2", OUTPUT=str(tmp_path / "change.tif"))
+
+
 def test_an_area_in_another_crs(run, scene, tmp_path):
     whole = QgsRasterLayer(str(scene), "lake").extent()
     left, bottom = whole.xMinimum() + 500, whole.yMinimum() + 500

@@ -7,6 +7,7 @@ interpolated range has two. Sections refer to the model's specification (smartie
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,7 @@ FOLDER = Path(__file__).parent / "data"
 LAYERS = 17  # trained projections of the released models (section 2)
 INDICES = 19  # projection indices in use: the layers, then the two interpolated ranges (section 2)
 MODES = ("released", "linear")
+WAVELENGTH = re.compile(r"(\d+(?:\.\d+)?)nm")  # of a band that no range describes
 
 Blend = tuple[tuple[int, float], ...]
 
@@ -72,15 +74,22 @@ def band_sets() -> dict[str, tuple[str, ...]]:
 
 
 def ranges_of(text: str) -> tuple[str, ...]:
-    """The range keys of a band set by its name, or of keys joined by "/".
+    """The range keys of a band set by its name, or of keys joined by "/"; a wavelength such as "610nm" is one as well.
 
     Raises:
-        ParameterError: a key is unknown.
+        ParameterError: a key is unknown, or a wavelength lies outside what was trained.
     """
     keys = band_sets().get(text) or tuple(text.split("/"))
     for key in keys:
-        range_of(key)
+        centre = wavelength_of(key)
+        range_of(key) if centre is None else interpolate(centre)
     return keys
+
+
+def wavelength_of(key: str) -> float | None:
+    """The wavelength in nm of a key such as "610nm"; None for the name of a range."""
+    found = WAVELENGTH.fullmatch(key)
+    return float(found[1]) if found else None
 
 
 @cache
@@ -152,11 +161,14 @@ def interpolate(centre_nm: float, mode: str = "released") -> Blend:
 
 
 def blend(key: str, mode: str = "released") -> Blend:
-    """The layers behind a range and their weights.
+    """The layers behind a range, or a wavelength such as "610nm", and their weights.
 
     Raises:
         ParameterError: the range or the mode is unknown, or the range has no projection.
     """
+    centre = wavelength_of(key)
+    if centre is not None:
+        return interpolate(centre, mode)
     row = range_of(key)
     if row.index < 0:
         raise ParameterError(

@@ -236,7 +236,8 @@ def _pair(weights: OfficialWeights, source: Source, folder: Path) -> Package:
             Variant("torch", precision, pack.WEIGHTS, EXACT, "smarties-pair", parameters) for precision in PRECISIONS
         ),
         inputs=tuple(
-            smarties.image_slot(slot, feeding, size, smarties.EXACT_RESIZE) for slot, feeding in slots.items()
+            smarties.image_slot(name, smarties.slots()[name], feeding, size, smarties.EXACT_RESIZE)
+            for name, feeding in slots.items()
         ),
         outputs=(_output(data_set),),
         architecture=f"SMARTIES, {_member(weights)}: {LAYOUTS[weights.kind]}, one fixed draw and its complement",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from backend.manifest.package import Feature, InputSlot, Package, Step, Tiling, Variant
@@ -32,12 +33,14 @@ class Slot:
         needs: its bands.
         ranges: the spectral range that each band is taken for (smarties.md, 2 and 9).
         gsd_m: pixel sizes that it takes.
+        sensors: of the catalogue; empty where those of the statistics count.
     """
 
     modality: str
     needs: tuple[bands.BandNeed, ...]
     ranges: tuple[str, ...]
     gsd_m: tuple[float, float]
+    sensors: tuple[str, ...] = ()
 
 
 # Landsat 8 and 9 through the table of section 9; thermal bands have no statistics, the cirrus band has no range.
@@ -59,7 +62,7 @@ def slots() -> dict[str, Slot]:
     return {
         "s2": optical,
         "s2_l1c": optical,
-        "landsat": Slot("ms", bands.landsat_8(*LANDSAT), tuple(LANDSAT.values()), (15.0, 60.0)),
+        "landsat": Slot("ms", bands.landsat_8(*LANDSAT), tuple(LANDSAT.values()), (15.0, 60.0), LANDSAT_SENSORS),
         "s1": Slot("sar", bands.sentinel_1(), tuple(sets["S1"]), sentinel),
         "rgb": Slot("hr", bands.colours("red", "green", "blue"), tuple(sets["RGB"]), (0.05, 10.0)),
     }
@@ -105,6 +108,8 @@ EVERY_SENSOR = {
     "s1": PRETRAINING["s1"],
     "rgb": PRETRAINING["rgb"],
 }
+# A sensor that no pre-training saw: as Sentinel-2's reflectance, pixel for pixel.
+UNSEEN = Feeding("SENTINEL2-L2A", "reflectance", PATCH)
 
 
 def describe(
@@ -114,6 +119,7 @@ def describe(
     title: str,
     feedings: Mapping[str, Feeding] = EVERY_SENSOR,
     resize: str = FAST,
+    unseen: Mapping[str, Slot] = MappingProxyType({}),
     **texts: Any,
 ) -> Package:
     """The description of an encoder package; variants of torch only, which every export starts from.
@@ -123,9 +129,11 @@ def describe(
         name, version, title: of the package.
         feedings: how each input is fed, by slot.
         resize: how images are enlarged, `FAST` or `EXACT_RESIZE`.
+        unseen: what is said of those inputs that are none of `slots`; their ranges may be wavelengths.
         **texts: further fields of `Package`, such as training, licence, description.
     """
     width, blocks = MEMBERS[member]
+    known = {**slots(), **unseen}
     features = [
         feature
         for slot in feedings
@@ -137,7 +145,7 @@ def describe(
     parameters: dict[str, Any] = {
         "member": member,
         "slots": tuple(feedings),
-        "band_sets": tuple("/".join(slots()[slot].ranges) for slot in feedings),
+        "band_sets": tuple("/".join(known[slot].ranges) for slot in feedings),
         "image_size": IMAGE_SIZE,
         "blocks": blocks,
         "resize": resize,
@@ -154,7 +162,7 @@ def describe(
             Variant("torch", "fp32", "weights.safetensors", EXACT, "smarties", parameters),
             Variant("torch", "bf16", "weights.safetensors", 0.0, "smarties", parameters),
         ),
-        inputs=tuple(series_slot(slot, feeding, resize) for slot, feeding in feedings.items()),
+        inputs=tuple(series_slot(name, known[name], feeding, resize) for name, feeding in feedings.items()),
         features=(*features, Feature("fused", width, POSITIONS), Feature("image", width, 0)),
         joins=tuple(f"{slot}_4" for slot in feedings),
         architecture=f"SMARTIES, {member} (spectrum-aware vision transformer)",
@@ -162,25 +170,25 @@ def describe(
     )
 
 
-def series_slot(name: str, feeding: Feeding, resize: str) -> InputSlot:
+def series_slot(name: str, slot: Slot, feeding: Feeding, resize: str) -> InputSlot:
     """An input of the staged encoder: series, with bands or whole dates missing."""
     return replace(
-        image_slot(name, feeding, POSITIONS * feeding.pixels_per_token, resize), dates=(1, MOST_DATES), temporal=True,
-        required=False, valid_input=f"{name}_valid", bands_input=f"{name}_bands",
+        image_slot(name, slot, feeding, POSITIONS * feeding.pixels_per_token, resize), dates=(1, MOST_DATES),
+        temporal=True, required=False, valid_input=f"{name}_valid", bands_input=f"{name}_bands",
     )  # fmt: skip
 
 
-def image_slot(name: str, feeding: Feeding, size: int, resize: str) -> InputSlot:
+def image_slot(name: str, slot: Slot, feeding: Feeding, size: int, resize: str) -> InputSlot:
     """An input of one date with all its bands.
 
     Args:
-        name: one of `slots`.
+        name: of the input.
+        slot: what it shows, such as one of `slots`.
         feeding: how it is fed.
         size: pixels per side.
         resize: how it is enlarged to what the encoder sees, a kind of `backend.models.encoders.smarties_resize`.
     """
-    slot = slots()[name]
-    sensors = LANDSAT_SENSORS if name == "landsat" else SENSORS.get(feeding.table, ())
+    sensors = slot.sensors or SENSORS.get(feeding.table, ())
     factor = 1 / DIGITAL_NUMBERS if feeding.unit == "reflectance" else 1.0
     return InputSlot(
         name, slot.modality, sensors, slot.needs, feeding.unit, size, normalisation(feeding.table, slot.ranges, factor),
@@ -200,9 +208,20 @@ def normalisation(table: str, ranges: Sequence[str], factor: float) -> tuple[Ste
     from backend.models.encoders.smarties_preprocess import statistics_of
 
     known = {row.key: row for row in statistics_of(table)}
-    rows = [known[NEAREST.get(key, key)] for key in ranges]
+    rows = [known[_nearest(key, known)] for key in ranges]
     return (
         Step("rescale", minimum=tuple(r.p1 * factor for r in rows), maximum=tuple(r.p99 * factor for r in rows)),
         Step("clip", minimum=(0.0,), maximum=(1.0,)),
         Step("standardise", mean=tuple(r.mean for r in rows), std=tuple(r.std for r in rows)),
     )
+
+
+def _nearest(key: str, known: Mapping[str, Any]) -> str:
+    """The key whose statistics a range gets; a wavelength those of the nearest range."""
+    from backend.models.encoders.smarties_spectrum import range_of, wavelength_of
+
+    centre = wavelength_of(key)
+    if centre is None:
+        return NEAREST.get(key, key)
+    used = [name for name, row in known.items() if row.used]
+    return min(used, key=lambda name: abs(range_of(name).centre_nm - centre))

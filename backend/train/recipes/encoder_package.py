@@ -21,6 +21,7 @@ from backend.runtime.packing import pack, skysense_v2, smarties
 from backend.runtime.packing.tolerances import Difference, Way, with_tolerances
 from backend.runtime.staged_session import JOIN, StagedSession
 from backend.train.export_stages import export_stages
+from backend.train.unseen_sensors import unseen_input
 
 # 2 GB, the most that one graph can hold while it is exported; larger members run in torch.
 TORCH_ONLY = ("skysense-v2-full", "skysense-v2-full-dense")
@@ -40,6 +41,8 @@ class EncoderPackage:
         seed: of random weights.
         graphs: "fp32,int8", "fp32" or "" for none.
         hr_channels: of SkySense V2, 3 or 4.
+        inputs: of SMARTIES, by name: s2, s2_l1c, landsat, s1, rgb (all five by default), and sensors of the catalogue
+            that it never saw, such as planetscope-8, whose bands are taken by wavelength.
         training: what the weights were trained on, for people.
         licence: of the weights, an SPDX identifier or "other"; needed where they are given.
         licence_text: file with its text, where it is another than this program's.
@@ -54,6 +57,7 @@ class EncoderPackage:
     seed: int = 0
     graphs: str = "fp32,int8"
     hr_channels: int = 3
+    inputs: tuple[str, ...] = ()
     training: str = ""
     licence: str = ""
     licence_text: str = ""
@@ -77,7 +81,7 @@ def describe(recipe: EncoderPackage) -> Package:
     """The description behind a recipe.
 
     Raises:
-        ParameterError: there is no such encoder.
+        ParameterError: there is no such encoder or input.
     """
     family, _, member = recipe.encoder.rpartition("skysense-v2-" if "skysense" in recipe.encoder else "smarties-")
     kinds: dict[str, list[str]] = {"skysense-v2-": list(skysense_v2.WIDTHS), "smarties-": list(smarties.MEMBERS)}
@@ -101,7 +105,12 @@ def describe(recipe: EncoderPackage) -> Package:
     title = f"{'SkySense V2' if 'skysense' in recipe.encoder else 'SMARTIES'} {member}"
     title = title if recipe.weights else f"{title}, random weights"
     if prefix == "smarties-":
-        return smarties.describe(member, name, recipe.version, title, **texts)
+        inputs = [each.replace("-", "_") for each in recipe.inputs] or list(smarties.EVERY_SENSOR)
+        unseen = {each: unseen_input(each) for each in inputs if each not in smarties.EVERY_SENSOR}
+        feedings = {each: smarties.EVERY_SENSOR.get(each, smarties.UNSEEN) for each in inputs}
+        return smarties.describe(member, name, recipe.version, title, feedings, unseen=unseen, **texts)
+    if recipe.inputs:
+        raise ParameterError("the inputs of SkySense V2 are given", "it knows hr, ms and sar", "leave --inputs out")
     return skysense_v2.describe(member, name, recipe.version, title, recipe.hr_channels, **texts)
 
 

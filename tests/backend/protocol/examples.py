@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from backend.protocol import messages as m
 from backend.protocol.jobs import (
     AreaSpec,
+    ChangeJob,
     ComputeSpec,
     EmbedJob,
     GridSpec,
@@ -71,6 +74,16 @@ REQUESTS = {
         feature="fused",
         compute=ComputeSpec(device="cpu"),
         overlap=0.5,
+    ),
+    "change": ChangeJob(
+        (replace(_OPTICAL, role="before"), replace(_OPTICAL, role="after")),
+        ("skysense-v2-tiny",),
+        "difference.tif",
+        changed="changed.tif",
+        threshold="percentile:95",
+        polygons="changed.gpkg",
+        feature="fused",
+        min_area=900.0,
     ),
     "install": InstallJob("https://example.org/water.zip#sha256=" + "00" * 32),
     "remove": RemoveJob("my-orchards"),

@@ -1,0 +1,97 @@
+"""Options of tasks over a scene beyond those that all share: of their inputs and of their results."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from backend.command_line.values import number_for
+from backend.protocol.jobs import ChangeJob
+
+Group = argparse._ArgumentGroup
+ROLE = "role"  # where the parser keeps whether it is behind --before or --after
+
+
+def add_number(
+    group: Group,
+    option: str,
+    metavar: str,
+    help_text: str,
+    default: float | None,
+    reader: Callable[[str], Callable[[str], float]] = number_for,
+) -> None:
+    """Add an option whose value is a number."""
+    group.add_argument(option, type=reader(option), default=default, metavar=metavar, help=help_text)
+
+
+class _Moment(argparse.Action):
+    """An option without a value: the rasters behind it are of one of two dates."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, ROLE, self.const)
+
+
+class _Dated(argparse.Action):
+    """A raster, with the date that was said before it."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        role = getattr(namespace, ROLE, None)
+        if role and "role=" not in values.partition("::")[2]:
+            values += f"{';' if '::' in values else '::'}role={role}"
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
+
+
+def add_inputs(inputs: Group, modalities: Sequence[tuple[str, str]], dated: bool = False) -> None:
+    """Add one option for each modality.
+
+    Args:
+        modalities: name and title of each.
+        dated: whether rasters of two dates are told apart by --before and --after in front of them.
+    """
+    if dated:
+        for role, title in (("before", "earlier"), ("after", "later")):
+            help_text = f"the rasters named behind it are of the {title} date"
+            inputs.add_argument(f"--{role}", action=_Moment, nargs=0, const=role, default=None, help=help_text)
+    action = _Dated if dated else "append"
+    for modality, title in modalities:
+        inputs.add_argument(f"--{modality}", action=action, default=[], metavar="PATH", help=title)
+
+
+def add_change_outputs(outputs: Group) -> None:
+    """What `change` writes."""
+    outputs.add_argument(
+        "--output",
+        metavar="OUT.tif",
+        help="classes of change, or with an encoder as the model 1 - cosine of its embeddings, 0 to 2; always needed",
+    )
+    outputs.add_argument("--confidence", metavar="CONF.tif", help="probability of the class that was chosen")
+    outputs.add_argument("--probabilities", metavar="PROB.tif", help="probability of change")
+    outputs.add_argument(
+        "--changed", metavar="CHANGED.tif", help="with an encoder: 1 where the difference reaches the threshold"
+    )
+    outputs.add_argument(
+        "--threshold",
+        default="otsu",
+        metavar="otsu|percentile:P|NUMBER",
+        help="for --changed: what separates the differences best, a percentile of them, or a number from 0 to 2",
+    )
+    outputs.add_argument("--feature", metavar="NAME", help="with an encoder: its map; default: that of all inputs")
+    outputs.add_argument("--polygons", metavar="OUT.gpkg", help="polygons of the classes")
+    add_number(outputs, "--min-area", "M2", "minimum mapping unit in square metres", 0.0)
+    add_number(outputs, "--simplify", "PX", "simplify polygon outlines, in pixels", 0.0)
+
+
+def change_job(found: argparse.Namespace, common: dict[str, Any]) -> ChangeJob:
+    """The job behind the options of `change`."""
+    return ChangeJob(
+        **common,
+        changed=found.changed,
+        threshold=found.threshold,
+        confidence=found.confidence,
+        probabilities=found.probabilities,
+        polygons=found.polygons,
+        feature=found.feature,
+        min_area=found.min_area,
+        simplify=found.simplify,
+    )
