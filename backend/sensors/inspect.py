@@ -136,6 +136,7 @@ class Inspection:
             "width": self.size[0],
             "height": self.size[1],
             "sensor": self.sensor,
+            "modality": get(self.sensor).modality if self.sensor else None,
             "certainty": self.certainty,
             "reasons": list(self.reasons),
             "level": self.level,
