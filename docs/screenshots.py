@@ -8,27 +8,17 @@ DATA is the folder of the data kit, by default `../shared/data` or $EARTHPRISM_D
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from desktop import start  # noqa: E402  (the scripts are no package)
+
 IMAGES = ROOT / "docs" / "images"
-WIDTH, HEIGHT = 1280, 800
-PROFILE = """[PythonPlugins]
-earthprism=true
-[earthprism]
-python={python}
-[app]
-checkVersion=false
-[qgis]
-checkVersion=false
-showTips=false
-[locale]
-overrideFlag=true
-userLocale=en_US
-"""
+SIZE = (1280, 800)
 # What a user would do, inside QGIS: pick a layer, wait for the estimate, run, look.
 SESSION = """
 import os, subprocess
@@ -99,27 +89,12 @@ def main() -> int:
     given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EARTHPRISM_DATA")
     data = Path(given or ROOT.parent / "shared" / "data")
     with tempfile.TemporaryDirectory() as scratch:
-        home, code = Path(scratch), Path(scratch) / "session.py"
-        profile = home / "profiles" / "default"
-        for part in ("QGIS", "python/plugins"):
-            (profile / part).mkdir(parents=True)
-        (profile / "python" / "plugins" / "earthprism").symlink_to(ROOT)
-        python = ROOT / ".venv" / "light" / "bin" / "python"
-        (profile / "QGIS" / "QGIS3.ini").write_text(PROFILE.format(python=python))
-        code.write_text(SESSION.replace("{width}", str(WIDTH)).replace("{height}", str(HEIGHT)))
-        (home / "run").mkdir(mode=0o700)
-        # QGIS finds its Python by the path: another one in front of it would be taken.
-        environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(("QT_", "PYTHON", "PYENV"))
-        }
-        environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+        code = Path(scratch) / "session.py"
+        code.write_text(SESSION.replace("{width}", str(SIZE[0])).replace("{height}", str(SIZE[1])))
         scene = data / "boadella_s2" / "S2_L2A_boadella_2020-06-21.tif"
-        environment |= {"IMAGES": str(IMAGES), "RESULTS": scratch, "SCENE": str(scene), "LC_ALL": "C.UTF-8"}
-        environment |= {"XDG_RUNTIME_DIR": str(home / "run"), "LIBGL_ALWAYS_SOFTWARE": "1"}
-        screen = f"-screen 0 {WIDTH}x{HEIGHT}x24 -nolisten tcp"
-        command = ["xvfb-run", "-a", "-s", screen, "qgis", "--profiles-path", str(home), "--profile", "default"]
-        command += ["--nologo", "--lang", "en", "--code", str(code)]
-        return subprocess.run(command, env=environment, timeout=180).returncode
+        variables = {"IMAGES": str(IMAGES), "RESULTS": scratch, "SCENE": str(scene)}
+        python = ROOT / ".venv" / "light" / "bin" / "python"
+        return start(code, Path(scratch) / "home", python, variables, SIZE)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Any
 CLASSES, CONFIDENCE, PROBABILITIES, POLYGONS, EMBEDDING, DIFFERENCE = (
     "classes", "confidence", "probabilities", "polygons", "embedding", "difference",
 )  # fmt: skip
+# The class of a comparison that is no change: what lies below shows through it.
+UNCHANGED = "unchanged"
 # What lies on top of what in a run's group.
 ORDER = (POLYGONS, CONFIDENCE, CLASSES, PROBABILITIES, DIFFERENCE, EMBEDDING)
 

@@ -16,7 +16,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QColor
 
-from .results import ClassStyle
+from .results import UNCHANGED, ClassStyle
 
 CLASS_FIELD = "class"
 # From the same to nothing in common; light to dark red as of the changed class.
@@ -36,7 +36,7 @@ def legend_of(layer: Any) -> tuple[ClassStyle, ...]:
 
 def style_classes(layer: Any, legend: Sequence[ClassStyle]) -> None:
     """Give a class raster its legend."""
-    classes = [QgsPalettedRasterRenderer.Class(item.value, QColor(item.color), item.name) for item in legend]
+    classes = [QgsPalettedRasterRenderer.Class(item.value, _color(item), item.name) for item in legend]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
 
 
@@ -70,5 +70,11 @@ def style_polygons(layer: Any, legend: Sequence[ClassStyle]) -> None:
         line = QColor(item.color).darker(150).name()
         symbol = QgsFillSymbol.createSimple({"color": item.color, "outline_color": line, "outline_width": "0.3"})
         symbol.setOpacity(_POLYGON_OPACITY)
-        categories.append(QgsRendererCategory(item.name, symbol, item.name))
+        categories.append(QgsRendererCategory(item.name, symbol, item.name, item.name != UNCHANGED))
     layer.setRenderer(QgsCategorizedSymbolRenderer(CLASS_FIELD, categories))
+
+
+def _color(item: ClassStyle) -> QColor:
+    color = QColor(item.color)
+    color.setAlpha(0 if item.name == UNCHANGED else 255)
+    return color

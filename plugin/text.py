@@ -15,7 +15,7 @@ _OPTIONS = re.compile(r" \(--[a-z]+\)|::(?=[a-z]+=)")
 
 def plain(text: str) -> str:
     """The backend's words without the command line's spelling: "give offset=-1000"."""
-    return _OPTIONS.sub("", text)
+    return _OPTIONS.sub("", text).replace("with --mask", "with a mask")
 
 
 def translate(text: str) -> str:

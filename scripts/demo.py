@@ -20,6 +20,7 @@ from typing import Any
 from desktop import ROOT, missing, start
 
 FOLDER = Path("demo-output")
+SIZE = (1600, 900)  # of QGIS's window in pixels
 WATER = 0  # of the truth's classes
 FIRST, SECOND = "2019-05-16", "2019-10-13"  # dates of the sample scene
 
@@ -41,14 +42,14 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         return fail(str(error))
     visible = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    plan |= {"folder": str(folder), "stay": visible}
+    plan |= {"folder": str(folder), "stay": visible, "size": SIZE}
     with tempfile.TemporaryDirectory() as scratch:
         told = Path(scratch) / "demo.json"
         told.write_text(json.dumps(plan), "utf-8")
         session = ROOT / "scripts" / "demo_session.py"
         seconds = None if visible else 1800
         say("QGIS starts" + ("." if visible else " on a virtual screen, for there is no display."))
-        start(session, Path(scratch), python, {"DEMO": str(told)}, (1600, 900), visible, seconds, folder / "qgis.log")
+        start(session, Path(scratch), python, {"DEMO": str(told)}, SIZE, visible, seconds, folder / "qgis.log")
     report = folder / "report.json"
     if not report.is_file():
         return fail(f"QGIS ended early; what it said is in {folder / 'qgis.log'}.")

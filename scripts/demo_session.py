@@ -1,7 +1,7 @@
 """Run inside QGIS by scripts/demo.py: a user with the dock open, who picks layers, runs tasks, looks and saves.
 
 DEMO names a JSON file: "folder" for the results, "steps" as in scripts/demo.py, "truth" (class rasters by result),
-"stay" whether QGIS stays open. What came of it is written to report.json in that folder.
+"stay" whether QGIS stays open, "size" of its window. What came of it is written to report.json in that folder.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from qgis.core import (
     QgsMultiBandColorRenderer,
     QgsProject,
     QgsRasterLayer,
-    QgsRasterMinMaxOrigin,
     QgsRectangle,
 )
 from qgis.PyQt.QtCore import QTimer
 from qgis.PyQt.QtWidgets import QAction, QDockWidget
 
 PATIENCE = 6000  # steps of 100 ms for a run
+CUT = (0.02, 0.9)  # shares of the pixels that are shown as black and white; clouds are among the brightest
 COLORS = {"red": ("B04", "B4", "red"), "green": ("B03", "B3", "green"), "blue": ("B02", "B2", "blue")}
 demo = json.loads(Path(os.environ["DEMO"]).read_text("utf-8"))
 folder = Path(demo["folder"])
@@ -39,7 +39,7 @@ def begin():
     """Load the layers and open the dock."""
     for panel in window.findChildren(QDockWidget):
         panel.setVisible(panel.objectName() == "Layers")
-    window.showMaximized()
+    window.setGeometry(0, 0, *demo["size"])
     for path in demo["layers"]:
         layers[path] = loaded(path)
     project.setCrs(next(iter(layers.values())).crs())
@@ -65,9 +65,15 @@ def loaded(path):
     names = [layer.bandName(band).split(":")[-1].strip() for band in range(1, layer.bandCount() + 1)]
     found = [next((names.index(name) + 1 for name in names_of if name in names), 0) for names_of in COLORS.values()]
     if all(found):
-        layer.setRenderer(QgsMultiBandColorRenderer(layer.dataProvider(), *found))
-        kind = QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum
-        layer.setContrastEnhancement(kind, QgsRasterMinMaxOrigin.Limits.CumulativeCut)
+        renderer = QgsMultiBandColorRenderer(layer.dataProvider(), *found)
+        for color, band in zip(COLORS, found, strict=True):
+            stretch = QgsContrastEnhancement(layer.dataProvider().dataType(band))
+            stretch.setContrastEnhancementAlgorithm(stretch.ContrastEnhancementAlgorithm.StretchToMinimumMaximum)
+            low, high = layer.dataProvider().cumulativeCut(band, *CUT)
+            stretch.setMinimumValue(low)
+            stretch.setMaximumValue(high)
+            getattr(renderer, f"set{color.title()}ContrastEnhancement")(stretch)
+        layer.setRenderer(renderer)
     project.addMapLayer(layer)
     project.layerTreeRoot().findLayer(layer.id()).setExpanded(False)
     return layer
@@ -139,10 +145,15 @@ def end():
     root = project.layerTreeRoot()
     for layer in layers.values():
         root.findLayer(layer.id()).setItemVisibilityChecked(layer is next(iter(layers.values())))
-    for group in root.findGroups():
-        group.setExpanded(True)
+    for number, group in enumerate(root.findGroups()):  # the last result is on top
+        group.setItemVisibilityChecked(number == 0)
+        group.setExpanded(False)
+        group.setExpanded(number == 0)
         for child in group.children():
             child.setExpanded(child.name() == "classes")
+    utils.iface.messageBar().clearWidgets()
+    bar = window.findChild(QDockWidget, "EarthPrismDock").widget().verticalScrollBar()
+    bar.setValue(bar.maximum())
     project.write(str(folder / "project.qgz"))
     QTimer.singleShot(3000, last)
 

@@ -26,7 +26,7 @@ from ..jobs import Ending, Question, Run
 from ..layers import RunLayers
 from ..text import plain, translate
 from .area import AreaSection
-from .inputs import InputsSection
+from .inputs import SHORT, InputsSection
 from .models import ModelSection
 from .output import OutputSection
 from .runs import RunSection, plan_words
@@ -149,15 +149,23 @@ class Dock(QgsDockWidget):
             inner.addWidget(section)
             column.addWidget(box)
         column.addStretch(1)
-        for box in page.findChildren(QComboBox):  # long names are cut, not the dock
-            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(_SHORTEST_NAME)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(page)
-        scroll.setMinimumWidth(page.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width())
-        self.setWidget(scroll)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(page)
+        self.setWidget(self._scroll)
+        self._fit_width()
+
+    def _fit_width(self) -> None:
+        """Nothing is cut off at the right: long names are, the dock is not."""
+        page = self._scroll.widget()
+        for box in page.findChildren(QComboBox):
+            if not box.objectName().startswith(SHORT):
+                box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+                box.setMinimumContentsLength(_SHORTEST_NAME)
+        page.layout().activate()
+        bar = self._scroll.verticalScrollBar().sizeHint().width()
+        self._scroll.setMinimumWidth(page.minimumSizeHint().width() + bar)
 
     def _timer(self, act: Any) -> QTimer:
         timer = QTimer(self)
@@ -220,6 +228,7 @@ class Dock(QgsDockWidget):
 
     def _task_changed(self) -> None:
         self.inputs.compare(self.task.currentData() == CHANGE)
+        self._fit_width()
         self._fit_timer.start()
 
     def _ask_plan(self) -> None:

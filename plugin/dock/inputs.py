@@ -8,13 +8,23 @@ from typing import Any, Optional
 from qgis.core import QgsMapLayerProxyModel
 from qgis.gui import QgsMapLayerComboBox
 from qgis.PyQt.QtCore import pyqtSignal
-from qgis.PyQt.QtWidgets import QComboBox, QGridLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ...backend.protocol.jobs import InputSpec
 from ..choice import AFTER, BEFORE, TOLD_EXAMPLE, told_of
 from ..sources import input_of, needs_export
 from ..text import plain, translate
 
+SHORT = "moment"  # how the names of boxes begin that only hold short words
 MODALITIES = ("hr", "ms", "sar", "raster")
 
 
@@ -49,10 +59,11 @@ class LayerRow(QWidget):
         self.layer.setLayer(None)
         self.layer.setObjectName(f"layer-{modality}")
         self.moment = QComboBox()
-        self.moment.setObjectName(f"moment-{modality}")
+        self.moment.setObjectName(f"{SHORT}-{modality}")
         self.moment.addItem(translate("earlier"), BEFORE)
         self.moment.addItem(translate("later"), AFTER)
         self.moment.setToolTip(translate("Which of the two dates the layer is of"))
+        self.moment.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.moment.setVisible(False)
         self._compared = False
         self.sensor = QComboBox()

@@ -77,7 +77,7 @@ class ModelSection(QWidget):
 
 def words_of(entry: dict[str, Any]) -> str:
     """Licence, pixel size and training of a package, for people."""
-    lines = [entry["about"]] if entry["about"] else []
+    lines = [plain(entry["about"])] if entry["about"] else []
     sizes = [f"{low:g}–{high:g} m" for low, high in entry["gsd_m"] if high and high != float("inf")]
     facts = [translate("licence {}").format(entry["licence"])]
     if sizes:

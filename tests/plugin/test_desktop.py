@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,57 +10,40 @@ import pytest
 
 pytest.importorskip("qgis.core", reason="needs QGIS's Python: scripts/test plugin")
 
+import desktop
+
 ROOT = Path(__file__).resolve().parents[2]
-PROFILE = """[PythonPlugins]
-earthprism=true
-[earthprism]
-python={python}
-[app]
-checkVersion=false
-[qgis]
-checkVersion=false
-showTips=false
-[locale]
-overrideFlag=true
-userLocale=en_US
-"""
 
 
-@pytest.fixture
-def profile(tmp_path: Path, light_python: Path) -> Path:
-    """A fresh QGIS profile with the repository as an enabled plugin."""
-    home = tmp_path / "profiles" / "default"
-    (home / "QGIS").mkdir(parents=True)
-    (home / "python" / "plugins").mkdir(parents=True)
-    (home / "python" / "plugins" / "earthprism").symlink_to(ROOT)
-    (home / "QGIS" / "QGIS3.ini").write_text(PROFILE.format(python=light_python))
-    return tmp_path
+@pytest.fixture(autouse=True)
+def programs():
+    lacking = desktop.missing()
+    if lacking:
+        pytest.skip(f"needs the programs {' and '.join(lacking)}")
 
 
 @pytest.mark.slow
-def test_loads_checks_the_backend_and_unloads_in_desktop_qgis(profile):
-    if not (shutil.which("xvfb-run") and shutil.which("qgis")):
-        pytest.skip("needs the programs qgis and xvfb-run")
-    (profile / "run").mkdir(mode=0o700)
-    report = profile / "report.json"
-    environment = {key: value for key, value in os.environ.items() if key != "QT_QPA_PLATFORM"}
-    environment.update(
-        LC_ALL="C.UTF-8", LIBGL_ALWAYS_SOFTWARE="1", XDG_RUNTIME_DIR=str(profile / "run"), EARTHPRISM_REPORT=str(report)
-    )
-    command = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24 -nolisten tcp", "qgis", "--profiles-path", str(profile)]
-    command += [
-        "--profile",
-        "default",
-        "--nologo",
-        "--lang",
-        "en",
-        "--code",
-        str(Path(__file__).with_name("desktop_user.py")),
-    ]
-    log = profile / "qgis.log"
-    with log.open("wb") as sink:
-        code = subprocess.run(command, env=environment, stdout=sink, stderr=sink, timeout=120).returncode
+def test_loads_checks_the_backend_and_unloads_in_desktop_qgis(tmp_path, light_python):
+    report, log = tmp_path / "report.json", tmp_path / "qgis.log"
+    code = Path(__file__).with_name("desktop_user.py")
+    variables = {"EARTHPRISM_REPORT": str(report)}
+    code = desktop.start(code, tmp_path / "home", light_python, variables, seconds=120, log=log)
     assert report.is_file(), (code, log.read_text(errors="replace")[-3000:])
     seen = json.loads(report.read_text())
     assert seen.pop("message").count("version") == 1, seen
     assert seen == {"loaded": True, "in_raster_menu": 1, "in_toolbar": 0, "level": 3, "left": [], "modules": []}
+
+
+@pytest.mark.slow
+def test_the_demo_maps_water_and_its_change_and_leaves_a_project(tmp_path):
+    """As a new user calls it; the truth of the generated place is known."""
+    done = subprocess.run([ROOT / "scripts" / "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "demo-output"
+    report = json.loads((folder / "report.json").read_text("utf-8"))
+    assert [run["result"] for run in report["runs"]] == ["water.tif", "water-change.tif"]
+    assert report["runs"][0]["iou"] > 0.9 and report["runs"][1]["iou"] > 0.8, report
+    for name in ("water.tif", "water-polygons.gpkg", "water-change.tif", "project.qgz", "map.png"):
+        assert (folder / name).stat().st_size > 1000
+    again = subprocess.run([ROOT / "scripts" / "demo"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 2 and "holds something already" in again.stderr

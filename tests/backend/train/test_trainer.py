@@ -77,7 +77,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole: Path, tmp_path: 
     assert float(objective.steps_done) == 50
     lines = (folder / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 51))
-    assert (folder / "config.json").is_file() and (folder / "config-00000020.json").is_file()
+    # The checkpoint of step 20 may still have been on its way to the disk when the run was killed.
+    resumed = [path.name for path in folder.glob("config-*.json")]
+    assert (folder / "config.json").is_file() and resumed in (["config-00000010.json"], ["config-00000020.json"])
 
 
 def test_a_batch_without_a_finite_loss_is_left_out(tmp_path: Path) -> None:
