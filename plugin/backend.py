@@ -33,7 +33,7 @@ class Backend:
             BackendNotInstalled: there is no environment yet, or the setting names one that is gone.
         """
         try:
-            python = find_python(settings.backend_python(), self._root)
+            python = find_python(settings.backend_python(), settings.environments(), self._root)
         except InputError as error:
             raise BackendNotInstalled(error.what, error.why, error.fix) from error
         with self._lock:

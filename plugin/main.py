@@ -98,7 +98,7 @@ class EarthPrismPlugin:
         if self._check_action is None or self._check is not None:
             return
         try:
-            python = find_python(settings.backend_python())
+            python = find_python(settings.backend_python(), settings.environments())
         except EarthPrismError as error:
             self._show(str(error), Qgis.MessageLevel.Warning)
             return

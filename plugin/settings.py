@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import quote
 
-from qgis.core import QgsSettings
+from qgis.core import QgsApplication, QgsSettings
 
 PYTHON = "earthprism/python"
 # QGIS's own kinds of proxy that other programs understand; the system's and cached ones they find themselves.
@@ -14,6 +15,19 @@ _SCHEMES = {"HttpProxy": "http", "Socks5Proxy": "socks5"}
 def backend_python() -> str:
     """The Python that the user chose for the backend, "" where the choice is ours."""
     return str(QgsSettings().value(PYTHON, "") or "")
+
+
+def set_backend_python(path: str) -> None:
+    """Keep the user's choice; "" takes it back."""
+    if path:
+        QgsSettings().setValue(PYTHON, path)
+    else:
+        QgsSettings().remove(PYTHON)
+
+
+def environments() -> Path:
+    """Where environments are made from the dock: in the user's profile, where an update of the plugin leaves them."""
+    return Path(QgsApplication.qgisSettingsDirPath()) / "earthprism" / "environments"
 
 
 def network() -> dict[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Iterator, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-HOME = ROOT / ".venv"
+HOME = Path(os.environ.get("EARTHPRISM_ENVIRONMENTS") or ROOT / ".venv")
 LOCKS = ROOT / "locks"
 OLDEST = (3, 10)
 TESTED = ("3.11", "3.12", "3.13", "3.10")  # in order of preference
@@ -135,8 +135,9 @@ def find_base(kind: Kind) -> str | None:
 def install_system_packages(name: str) -> bool:
     """Install the system packages that `name` needs, where that is possible; says whether it was tried."""
     packages = SYSTEM_PACKAGES.get(name, SYSTEM_PACKAGES["light"])
-    named = "EARTHPRISM_PYTHON" in os.environ  # the user's choice, which no package changes
-    if named or sys.platform == "win32" or os.geteuid() != 0 or not shutil.which("apt-get"):
+    # The user's choice, which no package changes; and inside QGIS nobody expects system packages to be installed.
+    unwanted = "EARTHPRISM_PYTHON" in os.environ or os.environ.get("EARTHPRISM_SYSTEM_PACKAGES") == "no"
+    if unwanted or sys.platform == "win32" or os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     say("installing system packages: " + " ".join(packages))
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -148,7 +149,7 @@ def install_system_packages(name: str) -> bool:
 
 def run(command: list[str], environment: dict[str, str], failure: str) -> None:
     """Run a command, its output to a log under `.venv`; SetupError with the last lines when it fails."""
-    HOME.mkdir(exist_ok=True)
+    HOME.mkdir(parents=True, exist_ok=True)
     log = HOME / "setup.log"
     with log.open("ab") as sink:
         start = sink.tell()
@@ -226,7 +227,7 @@ def build(name: str, kind: Kind) -> None:
 @contextlib.contextmanager
 def exclusive(name: str) -> Iterator[None]:
     """One builder at a time; the others wait."""
-    HOME.mkdir(exist_ok=True)
+    HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / (name + ".lock")).open("w") as handle:
         if sys.platform == "win32":
             import msvcrt

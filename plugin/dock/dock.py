@@ -8,24 +8,30 @@ from typing import Any, Optional
 from qgis.core import Qgis, QgsApplication, QgsProject
 from qgis.gui import QgsDockWidget
 from qgis.PyQt.QtCore import Qt, QTimer
+from qgis.PyQt.QtGui import QGuiApplication
 from qgis.PyQt.QtWidgets import (
     QComboBox,
     QGroupBox,
     QLabel,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from ...backend.protocol.errors import EarthPrismError
 from ...backend.protocol.messages import FitModels, ListSensors, Plan
+from .. import settings
 from ..backend import Backend
+from ..check import BackendCheck, summary
 from ..choice import CHANGE, EMBED, SEGMENT, Choice
-from ..errors import BackendError
+from ..environment import find_python
+from ..errors import BackendError, BackendNotInstalled
 from ..jobs import Ending, Question, Run
 from ..layers import RunLayers
 from ..text import plain, translate
 from .area import AreaSection
+from .backend import BackendSection, diagnostics
 from .inputs import SHORT, InputsSection
 from .models import ModelSection
 from .output import OutputSection
@@ -62,6 +68,12 @@ class Dock(QgsDockWidget):
         self.state.setWordWrap(True)
         self.state.setObjectName("backend-state")
         self.state.setVisible(False)
+        self.setup = BackendSection()
+        self.more = QToolButton()
+        self.more.setText(translate("Backend…"))
+        self.more.setToolTip(translate("Set up, renew or remove what computes; copy diagnostics"))
+        self.more.setCheckable(True)
+        self._check: Optional[BackendCheck] = None
         self._lay_out()
         self._fit_timer, self._plan_timer = self._timer(self._ask_fit), self._timer(self._ask_plan)
         for section in (self.inputs, self.area):
@@ -70,7 +82,12 @@ class Dock(QgsDockWidget):
         self.models.changed.connect(self._model_changed)
         self.output.changed.connect(self._fit_timer.start)
         self.runs.wanted.connect(self.run)
+        self.more.toggled.connect(self._setup_box.setVisible)
+        self.setup.stale.connect(lambda: self.more.setChecked(True))
+        self.setup.changed.connect(self._backend_changed)
+        self.setup.copy_button.clicked.connect(self.copy_diagnostics)
         self._fit_timer.start()
+        self.setup.check()
 
     def choice(self) -> Choice:
         """What is chosen.
@@ -118,8 +135,28 @@ class Dock(QgsDockWidget):
         QgsApplication.taskManager().addTask(run)
         return run
 
+    def copy_diagnostics(self) -> None:
+        """Put a report of this machine into the clipboard, once the backend has been asked."""
+        try:
+            python = find_python(settings.backend_python(), settings.environments())
+        except EarthPrismError as error:
+            self._copy(error.sentence(), "")
+            return
+        self._check = BackendCheck(
+            python, lambda hello, error: self._copy(summary(hello) if hello else str(error), str(python))
+        )
+        QgsApplication.taskManager().addTask(self._check)
+
+    def _copy(self, words: str, python: str) -> None:
+        self._check = None
+        QGuiApplication.clipboard().setText(diagnostics(words, python))
+        self.say(translate("The diagnostics are in the clipboard."), Qgis.MessageLevel.Info)
+
     def stop(self) -> None:
         """Cancel everything and let go of the map; for unloading."""
+        self.setup.stop()
+        if self._check is not None:
+            self._check.cancel()
         for timer in (self._fit_timer, self._plan_timer):
             timer.stop()
         for question in list(self._questions.values()):
@@ -136,6 +173,10 @@ class Dock(QgsDockWidget):
         page = QWidget()
         column = QVBoxLayout(page)
         column.addWidget(self.state)
+        self._setup_box = QGroupBox(translate("Backend"))
+        QVBoxLayout(self._setup_box).addWidget(self.setup)
+        self._setup_box.setVisible(False)
+        column.addWidget(self._setup_box)
         for title, section in (
             (translate("Inputs"), self.inputs),
             (translate("Area"), self.area),
@@ -148,6 +189,7 @@ class Dock(QgsDockWidget):
             inner = QVBoxLayout(box)
             inner.addWidget(section)
             column.addWidget(box)
+        column.addWidget(self.more)
         column.addStretch(1)
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
@@ -256,6 +298,20 @@ class Dock(QgsDockWidget):
         self.state.setVisible(isinstance(error, BackendError))
         if error is not None:
             self.state.setText("⚠ " + error.sentence())
+        if isinstance(error, BackendNotInstalled):
+            self.more.setChecked(True)
+
+    def _backend_changed(self) -> None:
+        """Another environment, or none: everything is asked again."""
+        self._backend.close()
+        self._sensors_known = False
+        try:
+            find_python(settings.backend_python(), settings.environments())
+        except EarthPrismError:
+            self.setup.explain()
+        else:
+            self.more.setChecked(False)
+        self._fit_timer.start()
 
     def _over(self, run: Run, title: str, ending: Ending) -> None:
         self._runs = [pair for pair in self._runs if pair[0] is not run]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytest.importorskip("qgis.core", reason="needs QGIS's Python: scripts/test plugin")
 
+from earthprism.plugin import settings
+from earthprism.plugin.environment import find_python, interpreter
 from osgeo import gdal
 from qgis.core import QgsApplication, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QCoreApplication, QEvent, Qt
+from qgis.PyQt.QtGui import QGuiApplication
 
 from tests.plugin.scene import lake
 
@@ -169,9 +174,58 @@ def test_unloading_during_a_run_ends_it_and_the_backend(plugin, dock, wait, tmp_
     assert not (tmp_path / "water.tif").exists() and (tmp_path / "water.tif.parts").is_dir()
 
 
+def test_the_backend_is_set_up_checked_renewed_and_removed_from_the_dock(
+    plugin, interface, wait, tmp_path, monkeypatch
+):
+    """With the real installer; what comes of it answers the dock's questions."""
+    home = tmp_path / "profile" / "environments"
+    monkeypatch.setattr(settings, "environments", lambda: home)
+    plugin.show_dock()
+    (dock,) = interface.docks
+    assert not dock.setup.isVisibleTo(dock)
+    dock.more.click()
+    assert str(home) in dock.setup.words.text()
+    dock.setup.start_button.click()
+    assert dock.setup.stop_button.isVisibleTo(dock) and not dock.setup.start_button.isEnabled()
+    wait(lambda: dock.setup.start_button.isEnabled(), patience_s=250)
+    assert dock.setup.progress.text() == "Done.", dock.setup.progress.text()
+    python = interpreter(home / "light")
+    assert find_python("", home) == python and not dock.setup.isVisibleTo(dock)
+    wait(lambda: offered(dock))
+    dock.copy_diagnostics()
+    wait(lambda: "onnxruntime" in QGuiApplication.clipboard().text())
+    assert str(python) in QGuiApplication.clipboard().text()
+    stamp = json.loads((home / "light" / "stamp.json").read_text())
+    (home / "light" / "stamp.json").write_text(json.dumps({**stamp, "locks": "of an older version"}))
+    dock.setup.check()
+    wait(lambda: dock.setup.isVisibleTo(dock))
+    assert "another version" in dock.setup.words.text()
+    dock.setup.remove_button.click()
+    wait(lambda: not home.exists())
+
+
+def test_a_set_up_is_cancelled_and_one_that_fails_says_why(plugin, interface, wait, tmp_path, monkeypatch):
+    home = tmp_path / "environments"
+    monkeypatch.setattr(settings, "environments", lambda: home)
+    plugin.show_dock()
+    (dock,) = interface.docks
+    dock.more.click()
+    dock.setup.start_button.click()
+    wait(lambda: "making" in dock.setup.progress.text())
+    dock.setup.stop_button.click()
+    wait(lambda: dock.setup.start_button.isEnabled())
+    assert "cancelled" in dock.setup.progress.text() and not (home / "light").exists()
+    empty = tmp_path / "no wheels"
+    empty.mkdir()
+    dock.setup.wheels.setFilePath(str(empty))
+    dock.setup.start_button.click()
+    wait(lambda: dock.setup.start_button.isEnabled(), patience_s=120)
+    assert dock.setup.progress.text().startswith("⚠") and not (home / "light").exists()
+
+
 def test_a_backend_that_is_not_installed_is_said_in_the_dock(plugin, interface, python_setting, wait, tmp_path):
     python_setting(str(tmp_path / "no-python"))
     plugin.show_dock()
     (dock,) = interface.docks
     wait(lambda: dock.state.isVisibleTo(dock))
-    assert "no-python" in dock.state.text()
+    assert "no-python" in dock.state.text() and dock.setup.isVisibleTo(dock)

@@ -41,7 +41,7 @@ def test_every_job_over_a_scene_has_a_task_and_a_command() -> None:
 
 
 def test_a_new_task_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Task("measuring", embed.files, embed.work, deliver, lambda setup: False)
+    task = Task("measuring", frozenset({"embed"}), embed.files, embed.work, deliver, lambda setup: False)
     monkeypatch.setitem(TASKS, LargestJob, task)
     encoder = packages.staged_encoder(tmp_path / "encoder")
     values = np.ones((1, 64, 64), np.float32)
