@@ -9,7 +9,7 @@ from typing import Any
 
 from backend import __version__
 from backend.command_line.parser import Parser
-from backend.command_line.tasks import add_change_outputs, add_inputs, add_number, change_job
+from backend.command_line.tasks import add_change_outputs, add_inputs, add_learning, add_number, change_job, learn_job
 from backend.command_line.values import count_for, parse_extent, parse_input, parse_integers, parse_size
 from backend.protocol.errors import ParameterError
 from backend.protocol.jobs import (
@@ -52,6 +52,8 @@ def parse(arguments: Sequence[str]) -> Arguments:
         return _models(found)
     if found.command == "inspect":
         return Arguments("inspect", tuple(parse_input("raster", text) for text in found.raster))
+    if found.command == "learn":
+        return Arguments("learn", learn_job(found, common_of(found)))
     return Arguments(found.command, scene_job(found))
 
 
@@ -83,6 +85,8 @@ def _parser() -> Parser:
     _add_models(commands.add_parser("models", help="list, describe, verify, install or remove model packages"))
     for task, (title, _, _) in TASKS.items():
         _add_scene(commands.add_parser(task, help=title), task)
+    learn = commands.add_parser("learn", help="a model from labels, and the map of the scene by it")
+    _add_scene(learn, "learn")
     plan = commands.add_parser("plan", help="tiles, memory and time of a task; nothing is written")
     tasks = plan.add_subparsers(dest="task", metavar="TASK")
     for task, (title, _, _) in TASKS.items():
@@ -113,7 +117,8 @@ def _add_models(parser: Parser) -> None:
 
 def _add_scene(parser: Parser, task: str) -> None:
     parser.set_defaults(task=task)
-    parser.needs["output"] = "a name for the result", "add it, as in --output out.tif"
+    if task in TASKS:
+        parser.needs["output"] = "a name for the result", "add it, as in --output out.tif"
     inputs = parser.add_argument_group(
         "inputs",
         "PATH may be followed by ::sensor=NAME;date=YYYY-MM-DD;bands=B4/B3/B2;unit=db;offset=-1000;scale=0.0001;"
@@ -131,7 +136,11 @@ def _add_scene(parser: Parser, task: str) -> None:
         "--model", action="append", default=[], metavar="NAME", help="package; repeat for heads of one encoder"
     )
     outputs = parser.add_argument_group("outputs")
-    TASKS[task][1](outputs)
+    if task in TASKS:
+        TASKS[task][1](outputs)
+    else:
+        add_learning(parser)
+        _add_map_outputs(outputs)
     outputs.add_argument("--resume", action="store_true", help="continue an unfinished run")
     outputs.add_argument("--overwrite", action="store_true", help="start again")
     area = parser.add_argument_group("area and grid")
@@ -160,7 +169,7 @@ def _add_scene(parser: Parser, task: str) -> None:
 
 
 def _add_map_outputs(outputs: argparse._ArgumentGroup) -> None:
-    outputs.add_argument("--output", metavar="OUT.tif", help="class raster; always needed")
+    outputs.add_argument("--output", metavar="OUT.tif", help="class raster")
     outputs.add_argument("--confidence", metavar="CONF.tif", help="probability of the class that was chosen")
     outputs.add_argument("--probabilities", metavar="PROB.tif", help="probability of every class")
     outputs.add_argument("--polygons", metavar="OUT.gpkg", help="class polygons")
@@ -182,6 +191,11 @@ def _models(found: argparse.Namespace) -> Arguments:
 
 def scene_job(found: argparse.Namespace) -> SceneJob:
     """The job behind the options of a task over a scene, or of its plan."""
+    return TASKS[found.task][2](found, common_of(found))
+
+
+def common_of(found: argparse.Namespace) -> dict[str, Any]:
+    """What all jobs over a scene have in common."""
     inputs = tuple(parse_input(modality, text) for modality in MODALITIES for text in getattr(found, modality))
     extent = None if found.extent is None else parse_extent(found.extent)
     _check_companions(found)
@@ -189,7 +203,7 @@ def scene_job(found: argparse.Namespace) -> SceneJob:
     if found.mask is not None:
         values = parse_integers(found.mask_values) if found.mask_values is not None else ()
         mask = MaskSpec(found.mask, values)
-    common: dict[str, Any] = {
+    return {
         "inputs": inputs,
         "models": tuple(found.model),
         "output": found.output,
@@ -200,7 +214,6 @@ def scene_job(found: argparse.Namespace) -> SceneJob:
         "overlap": found.overlap,
         "if_exists": "resume" if found.resume else "overwrite" if found.overwrite else "refuse",
     }
-    return TASKS[found.task][2](found, common)
 
 
 def _segment_job(found: argparse.Namespace, common: dict[str, Any]) -> SegmentJob:

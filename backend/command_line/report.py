@@ -13,6 +13,10 @@ def lines(command: str, result: Any) -> Iterator[str]:
     match command:
         case command if command in TASKS:
             yield from _outputs(result)
+        case "learn":
+            yield from _learned(result)
+            if result["outputs"]:
+                yield from _outputs(result)
         case "plan":
             yield from _plan(result)
         case "inspect":
@@ -66,6 +70,22 @@ def _ground(area_m2: float | None) -> str:
         return "not known"
     value, unit = (area_m2 / 1e6, "km2") if area_m2 >= 1e6 else (area_m2 / 1e4, "ha")
     return f"{value:,.{max(0, 4 - len(str(int(value))))}f} {unit}"
+
+
+def _learned(result: dict[str, Any]) -> Iterator[str]:
+    """The new model, and what it is worth."""
+    report = result["report"]
+    yield f"{'model':<14} {result['model']} in {result['path']}"
+    classes = ", ".join(f"{found['name']} ({found['labels']})" for found in report["classes"])
+    yield f"{'labels':<14} {classes}"
+    for title, key in (("by label", "by_label"), ("by block", "by_block")):
+        found = report[key]
+        if found:
+            score = found["accuracy"]
+            yield (
+                f"{title:<14} accuracy {score['value']:.3f} ({score['ci_low']:.3f}-{score['ci_high']:.3f}), "
+                f"mean F1 {found['macro_f1']:.3f}, cross-validated"
+            )
 
 
 def _plan(result: dict[str, Any]) -> Iterator[str]:

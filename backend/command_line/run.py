@@ -14,7 +14,7 @@ from backend.command_line.arguments import TASKS, Arguments, parse
 from backend.command_line.report import lines
 from backend.command_line.screen import Screen
 from backend.protocol.errors import Cancelled, EarthPrismError, InternalError, PackageError
-from backend.protocol.jobs import InstallJob, RemoveJob
+from backend.protocol.jobs import InstallJob, LearnJob, RemoveJob
 from backend.tasks.context import Context
 from backend.tasks.log import open_log
 
@@ -62,6 +62,11 @@ def _perform(asked: Arguments, context: Context) -> Any:
 
         scene.check(request)  # a wrong job does not wait for a device to become free
         handler = scene.run
+    elif isinstance(request, LearnJob):
+        from backend.tasks import learn
+
+        learn.check(request)
+        handler = learn.run
     elif isinstance(request, InstallJob):
         from backend.tasks import models
 
@@ -122,7 +127,7 @@ def _cancellable_context(command: str) -> Context:
         signal.signal(number, signal.SIG_DFL)
         context.cancel()
 
-    if command in (*TASKS, "models install"):
+    if command in (*TASKS, "learn", "models install"):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
     return context

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from backend.command_line.parser import Parser
 from backend.command_line.values import number_for
-from backend.protocol.jobs import ChangeJob
+from backend.protocol.jobs import ChangeJob, LabelSpec, LearnJob
 
 Group = argparse._ArgumentGroup
 ROLE = "role"  # where the parser keeps whether it is behind --before or --after
@@ -92,6 +93,34 @@ def change_job(found: argparse.Namespace, common: dict[str, Any]) -> ChangeJob:
         probabilities=found.probabilities,
         polygons=found.polygons,
         feature=found.feature,
+        min_area=found.min_area,
+        simplify=found.simplify,
+    )
+
+
+def add_learning(parser: Parser) -> None:
+    """What `learn` reads and makes, beside the map."""
+    labels = parser.add_argument_group("labels")
+    labels.add_argument("--labels", metavar="LABELS.gpkg", help="points, lines or polygons in any CRS")
+    labels.add_argument("--field", metavar="NAME", help="whose values are the classes")
+    labels.add_argument("--layer", default="", metavar="NAME", help="of the file; default: its first one")
+    labels.add_argument("--save", metavar="NAME", help="of the new model, which is installed")
+    labels.add_argument("--feature", metavar="NAME", help="map of the encoder; default: the one that joins all inputs")
+    parser.needs["labels"] = "labels", "add them, as in --labels labels.gpkg --field class"
+    parser.needs["field"] = "the field of the classes", "add it, as in --field class"
+    parser.needs["save"] = "a name for what is learned", "add one, as in --save my-orchards"
+
+
+def learn_job(found: argparse.Namespace, common: dict[str, Any]) -> LearnJob:
+    """The job behind the options of `learn`."""
+    return LearnJob(
+        **common,
+        labels=LabelSpec(found.labels, found.field, found.layer),
+        save=found.save,
+        feature=found.feature,
+        confidence=found.confidence,
+        probabilities=found.probabilities,
+        polygons=found.polygons,
         min_area=found.min_area,
         simplify=found.simplify,
     )

@@ -1,4 +1,4 @@
-"""The wire format of protocol buffers: enough to look into a file without a schema."""
+"""The wire format of protocol buffers: enough to look into a file without a schema, and to write a small one."""
 
 from __future__ import annotations
 
@@ -63,3 +63,26 @@ def _varint(message: memoryview, position: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & ((1 << 64) - 1), position
     raise WireError("a number is too long")
+
+
+def number(field: int, value: int) -> bytes:
+    """A field that holds a number, 0 or more."""
+    return _written(field << 3 | VARINT) + _written(value)
+
+
+def message(field: int, content: bytes) -> bytes:
+    """A field that holds bytes, such as another message."""
+    return _written(field << 3 | BYTES) + _written(len(content)) + content
+
+
+def text(field: int, value: str) -> bytes:
+    """A field that holds text."""
+    return message(field, value.encode())
+
+
+def _written(value: int) -> bytes:
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])

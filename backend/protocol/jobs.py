@@ -210,6 +210,60 @@ class ChangeJob:
 
 
 @dataclass(frozen=True)
+class LabelSpec:
+    """Labelled points, lines or polygons.
+
+    Attributes:
+        path: vector file.
+        field: whose values are the classes.
+        layer: of the file, "" for its first one.
+    """
+
+    path: str
+    field: str
+    layer: str = ""
+
+
+@dataclass(frozen=True)
+class LearnJob:
+    """Make a head for maps from labels on a scene, and the map of that scene where it is wanted.
+
+    Attributes:
+        inputs: the rasters that the labels lie on.
+        models: one encoder.
+        labels: what was labelled.
+        save: name of the head's package, which is installed.
+        output: class raster of the scene by the new head, None for none; the next three likewise.
+        confidence, probabilities, polygons: see `SegmentJob`.
+        feature: name of the encoder's map; None takes the one that joins all inputs.
+        min_area: minimum mapping unit of the map in square metres, 0 for none.
+        simplify: simplification of polygon outlines in pixels, 0 for none.
+        overlap: share of a window that its neighbour covers too; None takes the package's.
+        if_exists: of the map: "refuse", "resume" or "overwrite".
+    """
+
+    kind: ClassVar[str] = "learn"
+
+    inputs: tuple[InputSpec, ...]
+    models: tuple[str, ...]
+    labels: LabelSpec
+    save: str
+    output: Optional[str] = None
+    confidence: Optional[str] = None
+    probabilities: Optional[str] = None
+    polygons: Optional[str] = None
+    feature: Optional[str] = None
+    area: AreaSpec = field(default_factory=AreaSpec)
+    mask: Optional[MaskSpec] = None
+    grid: GridSpec = field(default_factory=GridSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    min_area: float = 0.0
+    simplify: float = 0.0
+    overlap: Optional[float] = None
+    if_exists: str = "refuse"
+
+
+@dataclass(frozen=True)
 class InstallJob:
     """Take a model package into the user's folder.
 
@@ -233,4 +287,4 @@ class RemoveJob:
 
 # Jobs over a scene: they can be planned, and they hold a device while they run.
 SceneJob = Union[SegmentJob, EmbedJob, ChangeJob]
-Job = Union[SceneJob, InstallJob, RemoveJob]
+Job = Union[SceneJob, LearnJob, InstallJob, RemoveJob]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backend.protocol.jobs import ChangeJob, EmbedJob, InstallJob, RemoveJob, SceneJob, SegmentJob
+from backend.protocol.jobs import ChangeJob, EmbedJob, InstallJob, LearnJob, RemoveJob, SceneJob, SegmentJob
 from backend.protocol.messages import (
     DescribeModel,
     FitModels,
@@ -24,6 +24,18 @@ def _scene(job: SceneJob, context: Context) -> Answer:
     from backend.tasks import scene
 
     return scene.run(job, context)
+
+
+def _learn(job: LearnJob, context: Context) -> Answer:
+    from backend.tasks import learn
+
+    return learn.run(job, context)
+
+
+def _check_learn(job: LearnJob) -> None:
+    from backend.tasks import learn
+
+    learn.check(job)
 
 
 def _install(job: InstallJob, context: Context) -> Answer:
@@ -88,10 +100,11 @@ def _check_scene(job: SceneJob) -> None:
 
 SCENE_JOBS: tuple[type, ...] = (SegmentJob, EmbedJob, ChangeJob)
 # What can be said against a job before it waits for its turn; raises `InputError`.
-CHECKS: dict[type, Callable[[Any], None]] = dict.fromkeys(SCENE_JOBS, _check_scene)
+CHECKS: dict[type, Callable[[Any], None]] = {**dict.fromkeys(SCENE_JOBS, _check_scene), LearnJob: _check_learn}
 # One line per kind of job and query.
 JOBS: dict[type, Callable[[Any, Context], Answer]] = {
     **dict.fromkeys(SCENE_JOBS, _scene),
+    LearnJob: _learn,
     InstallJob: _install,
     RemoveJob: _remove,
 }

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backend.tasks.intervals import Score, grouped_mean, paired_difference
 from backend.tasks.probe import Probe, fit_logistic, fit_neighbours
 from backend.train.evaluate.folds import FOLDS, few_shot, grouped_folds
-from backend.train.evaluate.intervals import Score, grouped_mean, paired_difference
 from backend.train.evaluate.labelled import Scenes
 
 Fit = Callable[[np.ndarray, np.ndarray, int], Probe]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from backend.train.evaluate.intervals import Score, bootstrap
+from backend.tasks.intervals import Score, bootstrap
 
 
 def counts(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -23,9 +23,9 @@ import torch
 from torch import nn
 
 from backend.protocol.errors import ParameterError
+from backend.tasks.intervals import Score
 from backend.train.data import kit
 from backend.train.data.kit import Chip
-from backend.train.evaluate.intervals import Score
 from backend.train.evaluate.segmentation import block_counts, counts, f1, iou, mean_of_units, pooled, stack
 from backend.train.fit import FitConfig, fit, predict, statistics
 from backend.train.recipes import water_package

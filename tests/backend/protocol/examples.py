@@ -13,6 +13,8 @@ from backend.protocol.jobs import (
     GridSpec,
     InputSpec,
     InstallJob,
+    LabelSpec,
+    LearnJob,
     MaskSpec,
     RemoveJob,
     SegmentJob,
@@ -84,6 +86,9 @@ REQUESTS = {
         polygons="changed.gpkg",
         feature="fused",
         min_area=900.0,
+    ),
+    "learn": LearnJob(
+        (_OPTICAL,), ("skysense-v2-tiny",), LabelSpec("labels.gpkg", "class", "fields"), "my-orchards", "orchards.tif"
     ),
     "install": InstallJob("https://example.org/water.zip#sha256=" + "00" * 32),
     "remove": RemoveJob("my-orchards"),

@@ -1,0 +1,132 @@
+"""A probe as a model package: a linear head on one map of an encoder, which runs wherever the encoder does."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from backend.manifest import files, golden, locate
+from backend.manifest.build import build
+from backend.manifest.linear_graph import linear_graph
+from backend.manifest.package import ClassInfo, Feature, Package, Variant
+from backend.runtime.onnx_session import OnnxSession
+from backend.runtime.packing.head import WEIGHTS, describe_head
+
+GRAPH = "head.onnx"
+TOLERANCE = 1e-3
+PATCH = 5  # positions along each side of the golden input
+
+
+def palette(count: int) -> list[str]:
+    """Colours that can be told apart, "#rrggbb"."""
+    hues = [(0.58 + number * 0.618034) % 1.0 for number in range(count)]
+    rgb = [colorsys.hls_to_rgb(hue, 0.45 + 0.15 * (number % 2), 0.6) for number, hue in enumerate(hues)]
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in color) for color in rgb]
+
+
+def classes_of(names: Sequence[str]) -> tuple[ClassInfo, ...]:
+    """The legend: values from 0 in the order of the names."""
+    colors = palette(len(names))
+    return tuple(ClassInfo(value, name, colors[value]) for value, name in enumerate(names))
+
+
+def next_version(name: str) -> str:
+    """A version that no package of this name has: 1.0.0, then 1.0.1 …"""
+    taken = [locate.version_key(version) for known, version, _ in locate.candidates() if known == name]
+    if not taken:
+        return "1.0.0"
+    major, minor, patch = max(taken)[:3]
+    return f"{major}.{minor}.{patch + 1}"
+
+
+def write_head(
+    encoder: Package,
+    feature: Feature,
+    window: int,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    names: Sequence[str],
+    name: str,
+    examples: np.ndarray,
+    report: Mapping[str, Any],
+    folder: Path,
+) -> Package:
+    """Write the package.
+
+    Args:
+        encoder: whose map it takes.
+        feature: that map.
+        window: pixels of the result along a window's side.
+        weights, bias: D x classes and classes.
+        names: of the classes.
+        name: of the package.
+        examples: n x D, features that the golden input is made of.
+        report: what is known of the labels and the accuracy, as JSON values.
+        folder: that it is written into.
+
+    Raises:
+        PackageError, OutputError: see `build`.
+    """
+    package = describe_head(
+        encoder,
+        "linear-map",
+        [feature.name],
+        classes_of(names),
+        name,
+        next_version(name),
+        f"{', '.join(names)}: learned from labels"[:120],
+        window=window,
+        arguments={"channels": [feature.channels], "classes": len(names)},
+        licence=encoder.licence,
+        attribution=encoder.attribution,
+        training=str(report["trained_on"]),
+        description=f"A linear probe on {feature.name} of {encoder.name}, fitted to {report['labels']} labels.",
+    )
+    package = replace(package, variants=(Variant("onnxruntime", "fp32", GRAPH, TOLERANCE), *package.variants))
+    graph = linear_graph(feature.name, feature.size, weights.T, bias, window)
+    tensors = {
+        "head.0.weight": np.ascontiguousarray(weights.T[:, :, None, None], np.float32),
+        "head.0.bias": np.ascontiguousarray(bias, np.float32),
+    }
+    side = min(PATCH, feature.size)
+    rows = examples[np.arange(side * side) % len(examples)].astype(np.float32)
+    patches = {feature.name: rows.T.reshape(1, feature.channels, side, side)}
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{GRAPH}"
+    draft.write_bytes(graph)
+    try:
+        session = OnnxSession(draft, "fp32")
+        outputs = session.run(golden.expand_all(package, patches))
+        session.close()
+    finally:
+        draft.unlink()
+    parts: dict[str, Path | bytes] = {
+        GRAPH: graph,
+        WEIGHTS: save(tensors),
+        files.LICENCE: f"{encoder.licence}\n{encoder.attribution}\n".encode(),
+        "README.md": _card(package, report).encode(),
+    }
+    return build(package, parts, patches, outputs, folder)
+
+
+def _card(package: Package, report: Mapping[str, Any]) -> str:
+    """The model card, with everything that is known at its end."""
+    lines = [f"# {package.title}", "", package.description, "", f"Trained on: {report['trained_on']}.", ""]
+    for title, key in (("by label", "by_label"), ("by block of ground", "by_block")):
+        found = report[key]
+        if found:
+            score = found["accuracy"]
+            lines.append(
+                f"Accuracy by cross-validation {title}: {score['value']:.3f} "
+                f"({score['ci_low']:.3f}-{score['ci_high']:.3f}), mean F1 {found['macro_f1']}."
+            )
+    lines += ["", *(f"- {text}" for text in report["warnings"])]
+    lines += ["", "```json", json.dumps(report, indent=1, ensure_ascii=False), "```"]
+    return "\n".join(lines) + "\n"
