@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from backend.protocol.errors import InternalError, PackageError
+from backend.protocol.errors import InternalError, PackageError, ParameterError
 
 SHOWN = 5  # names in a message
 REPAIR = "check that this is the file you meant; a model package is repaired by installing it again"
@@ -68,9 +68,27 @@ def load_weights(module: nn.Module, path: str | Path) -> nn.Module:
     return module
 
 
-def save_weights(module: nn.Module, path: str | Path) -> None:
-    """Writes the module's state as safetensors."""
-    save_tensors(module.state_dict(), path)
+def save_weights(module: nn.Module, path: str | Path, half: bool = False) -> None:
+    """Writes the module's state as safetensors; in half precision where that is wanted, see `rounded`."""
+    state = module.state_dict()
+    if half:
+        state = {name: tensor.half() if tensor.dtype == torch.float32 else tensor for name, tensor in state.items()}
+    save_tensors(state, path)
+
+
+@torch.no_grad()
+def rounded(module: nn.Module) -> nn.Module:
+    """The module with its float32 values rounded to half precision, so that storing them so loses nothing.
+
+    Raises:
+        ParameterError: a value is beyond what half precision holds.
+    """
+    for name, tensor in module.state_dict().items():
+        if tensor.dtype == torch.float32:
+            tensor.copy_(tensor.half())
+            if not torch.isfinite(tensor).all():
+                raise ParameterError(f"{name} cannot be stored in half precision", "a value is too large for it")
+    return module
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from qgis.core import (
     QgsProcessing,
@@ -23,7 +23,7 @@ from qgis.core import (
 )
 
 from ...backend.protocol.errors import Cancelled, EarthPrismError
-from ...backend.protocol.jobs import AreaSpec, ComputeSpec, GridSpec, InputSpec, MaskSpec, SceneJob
+from ...backend.protocol.jobs import AreaSpec, ComputeSpec, GridSpec, InputSpec, LearnJob, MaskSpec, SceneJob
 from ...backend.protocol.messages import JobEvent, Logged, Progress, Warned
 from ..choice import TOLD_EXAMPLE, told_of
 from ..sources import input_of, paths_of
@@ -62,7 +62,7 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
     layers: Mapping[str, LayersParameter] = INPUTS
 
     @abstractmethod
-    def job(self, parameters: Any, context: Any, shared: dict[str, Any]) -> SceneJob:
+    def job(self, parameters: Any, context: Any, shared: dict[str, Any]) -> Union[SceneJob, LearnJob]:
         """The job, from the algorithm's own parameters and the shared arguments of every scene job."""
 
     @abstractmethod
@@ -127,7 +127,11 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
             return {}
         except EarthPrismError as error:
             raise QgsProcessingException(error.sentence()) from error
-        return self.results(job, result["outputs"], context)
+        return {**self.results(job, result["outputs"], context), **self.told(result)}
+
+    def told(self, result: dict[str, Any]) -> dict[str, Any]:
+        """What else the backend's result says."""
+        return {}
 
     def _shared(self, parameters: Any, context: Any) -> dict[str, Any]:
         inputs = tuple(

@@ -9,9 +9,10 @@ from ..backend import Backend
 from ..environment import ROOT
 from .change import Change
 from .embed import Embed
+from .learn import Learn
 from .segment import Segment
 
-ALGORITHMS = (Segment, Change, Embed)
+ALGORITHMS = (Segment, Change, Embed, Learn)
 
 
 class EarthPrismProvider(QgsProcessingProvider):

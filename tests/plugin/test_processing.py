@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -13,7 +14,18 @@ import pytest
 pytest.importorskip("qgis.core", reason="needs QGIS's Python: scripts/test plugin")
 
 from osgeo import gdal
-from qgis.core import QgsProcessingException, QgsProcessingFeedback, QgsProject, QgsRasterLayer
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsFeature,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
 
 from tests.plugin.scene import lake
 
@@ -83,6 +95,32 @@ def test_change_says_what_became_what(run, scene, tmp_path):
 def test_change_needs_both_dates(run, scene, tmp_path):
     with pytest.raises(QgsProcessingException, match="later date"):
         run("change", MS_BEFORE=[str(scene)], MODEL="water-baseline-s2", OUTPUT=str(tmp_path / "change.tif"))
+
+
+def test_learning_from_a_layer_of_labels(run, scene, tmp_path, monkeypatch):
+    """Points in a memory layer, in degrees; the encoder is installed in a home of its own."""
+    monkeypatch.setenv("EARTHPRISM_HOME", str(tmp_path / "home"))
+    labels = QgsVectorLayer("Point?crs=EPSG:4326&field=kind:string", "labels", "memory")
+    to = QgsCoordinateTransform(
+        QgsCoordinateReferenceSystem("EPSG:32631"), labels.crs(), QgsProject.instance().transformContext()
+    )
+    features = []
+    for kind, radius in (("water", 40), ("land", 120)):
+        for step in range(8):
+            angle = step * 0.785
+            x, y = 501_500 + 10 * radius * math.cos(angle), 4_198_500 + 10 * radius * math.sin(angle)
+            feature = QgsFeature(labels.fields())
+            feature.setGeometry(QgsGeometry.fromPointXY(to.transform(QgsPointXY(x, y))))
+            feature.setAttribute("kind", kind)
+            features.append(feature)
+    labels.dataProvider().addFeatures(features)
+    done = run(
+        "learn", MS=[str(scene)], MODEL="skysense-v2-tiny", LABELS=labels, FIELD="kind", SAVE="lakes",
+        OUTPUT=str(tmp_path / "map.tif"),
+    )  # fmt: skip
+    assert done["MODEL"] == "lakes@1.0.0" and done["REPORT"]["by_label"]["accuracy"]["value"] == 1.0
+    classes = classes_of(tmp_path / "map.tif")
+    assert classes[150, 150] == 1 and classes[5, 5] == 0
 
 
 def test_an_area_in_another_crs(run, scene, tmp_path):

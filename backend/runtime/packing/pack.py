@@ -37,6 +37,7 @@ def pack(
     licence: str,
     card: str,
     graphs: Mapping[str, Path] | None = None,
+    half: bool = False,
 ) -> Package:
     """Write the package of a staged network into `folder`/NAME-VERSION.
 
@@ -48,6 +49,7 @@ def pack(
         licence: text of the licence with attribution.
         card: the model card as Markdown.
         graphs: files of the onnxruntime variants by name.
+        half: store the weights in half precision, to which they are rounded already.
 
     Raises:
         OutputError: the package exists or cannot be written.
@@ -60,7 +62,7 @@ def pack(
     samples = _samples(package, patches)
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / WEIGHTS
-        save_weights(network, weights)
+        save_weights(network, weights, half)
         parts: dict[str, Path | bytes] = {WEIGHTS: weights, files.LICENCE: licence.encode(), "README.md": card.encode()}
         return build(package, {**parts, **(graphs or {})}, patches, outputs, folder, samples)
 

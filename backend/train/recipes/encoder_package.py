@@ -13,7 +13,7 @@ from torch import nn
 
 from backend.manifest import golden
 from backend.manifest.package import Package
-from backend.models.load import initialise, load_weights
+from backend.models.load import initialise, load_weights, rounded
 from backend.models.registry import build
 from backend.protocol.errors import ParameterError
 from backend.runtime.onnx_session import OnnxSession
@@ -43,6 +43,8 @@ class EncoderPackage:
         hr_channels: of SkySense V2, 3 or 4.
         inputs: of SMARTIES, by name: s2, s2_l1c, landsat, s1, rgb (all five by default), and sensors of the catalogue
             that it never saw, such as planetscope-8, whose bands are taken by wavelength.
+        half: store the weights in half precision; what is exported is made of the rounded weights, too.
+        card: file with what else the model card says, as Markdown.
         training: what the weights were trained on, for people.
         licence: of the weights, an SPDX identifier or "other"; needed where they are given.
         licence_text: file with its text, where it is another than this program's.
@@ -58,6 +60,8 @@ class EncoderPackage:
     graphs: str = "fp32,int8"
     hr_channels: int = 3
     inputs: tuple[str, ...] = ()
+    half: bool = False
+    card: str = ""
     training: str = ""
     licence: str = ""
     licence_text: str = ""
@@ -72,7 +76,9 @@ def run(recipe: EncoderPackage) -> dict[str, Any]:
     network = load_weights(network, recipe.weights) if recipe.weights else initialise(network, seed=recipe.seed)
     licence = pack.licence_text(package, recipe.licence_text)
     precisions = [] if recipe.encoder in TORCH_ONLY else [part for part in recipe.graphs.split(",") if part]
-    done, differences = pack_encoder(network.eval(), package, Path(recipe.output), precisions, licence)
+    network = rounded(network.eval()) if recipe.half else network.eval()
+    text = Path(recipe.card).read_text("utf-8") if recipe.card else ""
+    done, differences = pack_encoder(network, package, Path(recipe.output), precisions, licence, text, recipe.half)
     told = {" ".join(way): asdict(difference) for way, difference in differences.items()}
     return {"package": str(done.root), "digest": done.digest, "difference to torch": told}
 
@@ -115,17 +121,25 @@ def describe(recipe: EncoderPackage) -> Package:
 
 
 def pack_encoder(
-    network: nn.Module, package: Package, folder: Path, precisions: list[str], licence: str
+    network: nn.Module,
+    package: Package,
+    folder: Path,
+    precisions: list[str],
+    licence: str,
+    text: str = "",
+    half: bool = False,
 ) -> tuple[Package, dict[Way, Difference]]:
     """Write the package, with the variants that stay close enough to torch in float32.
 
     Args:
         licence: see `pack.licence_text`.
+        text: what else the model card says.
+        half: see `pack.pack`.
 
     Returns:
         the package, and the difference to torch in float32 by runtime and precision.
     """
-    card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n"
+    card = f"# {package.title}\n\n{package.description}\n\nArchitecture: {package.architecture}.\n{text}"
     with tempfile.TemporaryDirectory() as scratch:
         variants, files = export_stages(network, package, Path(scratch), precisions) if precisions else ((), {})
         package = replace(package, variants=(*variants, *package.variants))
@@ -135,7 +149,7 @@ def pack_encoder(
         package = with_tolerances(package, differences, expected)
         used = {name for v in package.variants for name in (v.file, *v.stages.values(), f"graphs-{v.precision}.data")}
         files = {name: path for name, path in files.items() if name in used}
-        return pack.pack(network, package, folder, licence, card, files), differences
+        return pack.pack(network, package, folder, licence, card, files, half), differences
 
 
 def _differences(

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from backend.models.load import initialise, load_weights, save_weights
+from backend.models.load import initialise, load_weights, rounded, save_weights
 from backend.models.registry import build, names
-from backend.protocol.errors import InternalError, PackageError
+from backend.protocol.errors import InternalError, PackageError, ParameterError
 
 PARAMETERS = {"input_name": "image", "mean": [0.1, 0.2], "std": [0.1, 0.1], "width": 4}
 
@@ -83,3 +83,16 @@ def test_registry_refuses_what_it_does_not_know() -> None:
         build("no-such-network")
     with pytest.raises(PackageError, match="do not fit"):
         build("baseline", {"colour": "blue"})
+
+
+def test_rounded_weights_survive_half_precision(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = rounded(nn.Linear(7, 5))
+    save_weights(module, tmp_path / "half.safetensors", half=True)
+    again = load_weights(nn.Linear(7, 5, device="meta"), tmp_path / "half.safetensors")
+    assert torch.equal(again.weight, module.weight) and again.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert (tmp_path / "half.safetensors").stat().st_size < 7 * 5 * 4
+    with torch.no_grad():
+        module.bias.fill_(1e6)  # type: ignore[union-attr]
+    with pytest.raises(ParameterError, match="too large"):
+        rounded(module)
