@@ -22,7 +22,7 @@ from backend.scene.run import RunFolder
 from backend.tasks.class_maps import ClassMap
 from backend.tasks.context import Context
 from backend.tasks.outputs import kind_of
-from backend.tasks.provenance import MEASURED, write_description
+from backend.tasks.provenance import MEASURED_CLASSES, write_description
 from backend.tasks.task import Setup
 
 # Rows of the class raster that are turned into polygons at a time.
@@ -38,7 +38,7 @@ def deliver(setup: Setup[ClassMap], folder: RunFolder, store: ChunkStore, contex
     Raises:
         Cancelled, OutputError: nothing incomplete carries a final name; the chunks are kept.
     """
-    found: dict[str, Any] = {kind: [] for kind in (*ClassMap.kinds, *MEASURED)}
+    found: dict[str, Any] = {kind: [] for kind in (*ClassMap.kinds, *MEASURED_CLASSES)}
     for head in setup.results:
         for layer, target in sorted(head.targets.items()):
             if layer != head.layer:

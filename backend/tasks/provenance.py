@@ -14,7 +14,8 @@ from backend.tasks.outputs import ResultFiles, item_file, kind_of
 from backend.tasks.task import Setup
 
 # What is said of a result beside the names of its files.
-MEASURED = ("polygon_count", "class_areas", "threshold")
+MEASURED_CLASSES = ("polygon_count", "class_areas")
+MEASURED = (*MEASURED_CLASSES, "threshold")
 
 
 def write_description(setup: Setup, folder: RunFolder, found: Mapping[str, Any]) -> dict[str, str]:

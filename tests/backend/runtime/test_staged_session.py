@@ -100,7 +100,7 @@ def test_a_series_that_does_not_fit_the_memory_goes_through_in_smaller_calls(enc
             ("onnxruntime", "fp32", "cpu"),
             4,
         )
-        model._base = small
+        model._base = model._stages = small
         (found,) = model.run(feeds)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert model.choice.batch == 2
