@@ -9,7 +9,16 @@ from typing import Any
 
 from backend import __version__
 from backend.command_line.parser import Parser
-from backend.command_line.tasks import add_change_outputs, add_inputs, add_learning, add_number, change_job, learn_job
+from backend.command_line.tasks import (
+    add_assessment,
+    add_change_outputs,
+    add_inputs,
+    add_learning,
+    add_number,
+    assess_job,
+    change_job,
+    learn_job,
+)
 from backend.command_line.values import count_for, parse_extent, parse_input, parse_integers, parse_size
 from backend.protocol.errors import ParameterError
 from backend.protocol.jobs import (
@@ -52,6 +61,8 @@ def parse(arguments: Sequence[str]) -> Arguments:
         return _models(found)
     if found.command == "inspect":
         return Arguments("inspect", tuple(parse_input("raster", text) for text in found.raster))
+    if found.command == "assess":
+        return Arguments("assess", assess_job(found))
     if found.command == "learn":
         return Arguments("learn", learn_job(found, common_of(found)))
     return Arguments(found.command, scene_job(found))
@@ -87,6 +98,8 @@ def _parser() -> Parser:
         _add_scene(commands.add_parser(task, help=title), task)
     learn = commands.add_parser("learn", help="a model from labels, and the map of the scene by it")
     _add_scene(learn, "learn")
+    assess = commands.add_parser("assess", help="how right a class map is: a sample to label, and what it says")
+    add_assessment(assess)
     plan = commands.add_parser("plan", help="tiles, memory and time of a task; nothing is written")
     tasks = plan.add_subparsers(dest="task", metavar="TASK")
     for task, (title, _, _) in TASKS.items():

@@ -17,6 +17,8 @@ def lines(command: str, result: Any) -> Iterator[str]:
             yield from _learned(result)
             if result["outputs"]:
                 yield from _outputs(result)
+        case "assess":
+            yield from _assessed(result)
         case "plan":
             yield from _plan(result)
         case "inspect":
@@ -86,6 +88,32 @@ def _learned(result: dict[str, Any]) -> Iterator[str]:
                 f"{title:<14} accuracy {score['value']:.3f} ({score['ci_low']:.3f}-{score['ci_high']:.3f}), "
                 f"mean F1 {found['macro_f1']:.3f}, cross-validated"
             )
+
+
+def _assessed(result: dict[str, Any]) -> Iterator[str]:
+    """Accuracies and areas with 95 % intervals, or what was drawn."""
+    for kind, path in result["outputs"].items():
+        yield f"{kind:<14} {path}"
+    if "overall" not in result:
+        yield from (f"{count:>7} points   {name}" for name, count in result["points"].items())
+        return
+    yield f"{'overall':<14} {_estimate(result['overall'])}, adjusted for the areas of the classes"
+    yield f"{'samples':<14} {result['samples_right']:.3f} of {result['references']} are right"
+    longest = max(len(one["name"]) for one in result["classes"])
+    for one in result["classes"]:
+        area = one["area_m2"]
+        ground = "not known" if area["value"] is None else f"{_ground(area['value'])} +- {_ground(area['margin'])}"
+        yield (
+            f"{one['name']:<{longest}}  user's {_estimate(one['users'])}, producer's {_estimate(one['producers'])}, "
+            f"area {ground}, mapped {_ground(one['mapped_m2'])}"
+        )
+
+
+def _estimate(found: dict[str, float | None]) -> str:
+    if found["value"] is None:
+        return "not known"
+    margin = found["margin"]
+    return f"{found['value']:.3f}" + ("" if margin is None else f" +- {margin:.3f}")
 
 
 def _plan(result: dict[str, Any]) -> Iterator[str]:

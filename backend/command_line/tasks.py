@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backend.command_line.parser import Parser
-from backend.command_line.values import number_for
-from backend.protocol.jobs import ChangeJob, LabelSpec, LearnJob
+from backend.command_line.values import count_for, number_for
+from backend.protocol.errors import ParameterError
+from backend.protocol.jobs import AssessJob, ChangeJob, DesignJob, LabelSpec, LearnJob
 
 Group = argparse._ArgumentGroup
 ROLE = "role"  # where the parser keeps whether it is behind --before or --after
@@ -124,3 +125,36 @@ def learn_job(found: argparse.Namespace, common: dict[str, Any]) -> LearnJob:
         min_area=found.min_area,
         simplify=found.simplify,
     )
+
+
+def add_assessment(parser: Parser) -> None:
+    """What `assess` reads and writes."""
+    parser.add_argument("map", nargs="?", metavar="MAP", help="class raster, one band of bytes")
+    parser.needs["map"] = "a map", "add the path of a class raster"
+    compare = parser.add_argument_group("comparing with references")
+    compare.add_argument("--reference", metavar="R.gpkg", help="points, lines or polygons in any CRS")
+    compare.add_argument("--field", metavar="NAME", help="what is there: names or values of the map's classes")
+    compare.add_argument("--layer", default="", metavar="NAME", help="of the file; default: its first one")
+    compare.add_argument("--table", metavar="OUT.csv", help="matrix, accuracies, areas")
+    compare.add_argument("--picture", metavar="OUT.svg", help="the matrix as a picture")
+    draw = parser.add_argument_group("drawing a sample to label")
+    draw.add_argument("--points", metavar="OUT.gpkg", help="stratified random points, to be labelled")
+    add_number(draw, "--count", "N", "points in all", 300, count_for)
+    add_number(draw, "--least", "N", "points of each class", 30, count_for)
+    add_number(draw, "--seed", "N", "of the draw", 0, count_for)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def assess_job(found: argparse.Namespace) -> AssessJob | DesignJob:
+    """The job behind the options of `assess`."""
+    if (found.points is None) == (found.reference is None):
+        raise ParameterError(
+            "it is not clear what to do",
+            "" if found.points is None else "a sample is drawn before there are references",
+            "add either --reference R.gpkg --field NAME, or --points OUT.gpkg",
+        )
+    if found.points is not None:
+        return DesignJob(found.map, found.points, int(found.count), int(found.least), int(found.seed))
+    if found.field is None:
+        raise ParameterError("the field of the references was not named", "", "add it, as in --field class")
+    return AssessJob(found.map, LabelSpec(found.reference, found.field, found.layer), found.table, found.picture)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _GEOMETRY = "geom"
 
 
 class GeoPackageWriter:
-    """Writes one layer of polygons with attributes.
+    """Writes one layer of geometries, as a rule polygons, with attributes.
 
     The part file is named NAME.part.gpkg: the GeoPackage driver complains about any other ending.
 
@@ -34,16 +35,19 @@ class GeoPackageWriter:
         path: the final file; an old one is replaced.
         layer: the layer's name.
         fields: names of the attributes and the numpy types of their columns (object for text).
-        crs: of the polygons.
+        crs: of the geometries.
+        geometry: their kind; "Unknown" for mixed ones.
 
     Raises:
         OutputError: when the file cannot be written, here or at any later call.
     """
 
-    def __init__(self, path: str | Path, layer: str, fields: dict[str, type], crs: CRS) -> None:
+    def __init__(
+        self, path: str | Path, layer: str, fields: Mapping[str, type], crs: CRS, geometry: str = "Polygon"
+    ) -> None:
         self._path = Path(path)
         self._part = self._path.with_suffix(".part.gpkg")
-        self._layer, self._fields = layer, fields
+        self._layer, self._fields, self._kind = layer, dict(fields), geometry
         code = crs.to_epsg()
         self._crs = f"EPSG:{code}" if code else crs.to_wkt()
         self._waiting: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
@@ -114,7 +118,7 @@ class GeoPackageWriter:
                 fields=list(self._fields),
                 layer=self._layer,
                 driver="GPKG",
-                geometry_type="Polygon",
+                geometry_type=self._kind,
                 crs=self._crs,
                 append=self._begun,
                 layer_options={} if self._begun else {"GEOMETRY_NAME": _GEOMETRY},

@@ -57,7 +57,7 @@ class Labels:
         width = max(_STRIP * max(bounds[2] - bounds[0], bounds[3] - bounds[1]), 1e-12)
         flat = shapely.area(self.shapes) == 0
         polygons = np.where(flat, shapely.buffer(self.shapes, width, quad_segs=1), self.shapes)
-        writer = GeoPackageWriter(path, "labels", {"label": np.int32}, self.crs)
+        writer = GeoPackageWriter(path, "labels", {"label": np.int32}, self.crs, "Unknown")
         writer.write(polygons, {"label": np.arange(len(polygons), dtype=np.int32)})
         writer.close()
 

@@ -264,6 +264,46 @@ class LearnJob:
 
 
 @dataclass(frozen=True)
+class AssessJob:
+    """Compare a class map with references.
+
+    Attributes:
+        path: the map, one band of bytes.
+        reference: points, lines or polygons and the field that says what is there.
+        table: CSV of the matrix, accuracies and areas, None for none.
+        picture: SVG of the matrix, None for none.
+    """
+
+    kind: ClassVar[str] = "assess"
+
+    path: str
+    reference: LabelSpec
+    table: Optional[str] = None
+    picture: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class DesignJob:
+    """Draw a stratified random sample of a class map, to be labelled.
+
+    Attributes:
+        path: the map, one band of bytes.
+        output: GeoPackage of the points.
+        points: how many; more where `least` needs them.
+        least: of each class.
+        seed: of the draw.
+    """
+
+    kind: ClassVar[str] = "design"
+
+    path: str
+    output: str
+    points: int = 300
+    least: int = 30
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class InstallJob:
     """Take a model package into the user's folder.
 
@@ -287,4 +327,4 @@ class RemoveJob:
 
 # Jobs over a scene: they can be planned, and they hold a device while they run.
 SceneJob = Union[SegmentJob, EmbedJob, ChangeJob]
-Job = Union[SceneJob, LearnJob, InstallJob, RemoveJob]
+Job = Union[SceneJob, LearnJob, AssessJob, DesignJob, InstallJob, RemoveJob]

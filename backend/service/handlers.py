@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from backend.protocol.jobs import ChangeJob, EmbedJob, InstallJob, LearnJob, RemoveJob, SceneJob, SegmentJob
+from backend.protocol.jobs import (
+    AssessJob,
+    ChangeJob,
+    DesignJob,
+    EmbedJob,
+    InstallJob,
+    LearnJob,
+    RemoveJob,
+    SceneJob,
+    SegmentJob,
+)
 from backend.protocol.messages import (
     DescribeModel,
     FitModels,
@@ -36,6 +46,18 @@ def _check_learn(job: LearnJob) -> None:
     from backend.tasks import learn
 
     learn.check(job)
+
+
+def _assess(job: AssessJob, context: Context) -> Answer:
+    from backend.tasks import assess
+
+    return assess.assess(job, context)
+
+
+def _design(job: DesignJob, context: Context) -> Answer:
+    from backend.tasks import assess
+
+    return assess.design(job, context)
 
 
 def _install(job: InstallJob, context: Context) -> Answer:
@@ -105,6 +127,8 @@ CHECKS: dict[type, Callable[[Any], None]] = {**dict.fromkeys(SCENE_JOBS, _check_
 JOBS: dict[type, Callable[[Any, Context], Answer]] = {
     **dict.fromkeys(SCENE_JOBS, _scene),
     LearnJob: _learn,
+    AssessJob: _assess,
+    DesignJob: _design,
     InstallJob: _install,
     RemoveJob: _remove,
 }

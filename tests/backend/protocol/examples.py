@@ -7,8 +7,10 @@ from dataclasses import replace
 from backend.protocol import messages as m
 from backend.protocol.jobs import (
     AreaSpec,
+    AssessJob,
     ChangeJob,
     ComputeSpec,
+    DesignJob,
     EmbedJob,
     GridSpec,
     InputSpec,
@@ -90,6 +92,8 @@ REQUESTS = {
     "learn": LearnJob(
         (_OPTICAL,), ("skysense-v2-tiny",), LabelSpec("labels.gpkg", "class", "fields"), "my-orchards", "orchards.tif"
     ),
+    "assess": AssessJob("map.tif", LabelSpec("points.gpkg", "reference"), table="accuracy.csv"),
+    "design": DesignJob("map.tif", "points.gpkg", 500, 40, 7),
     "install": InstallJob("https://example.org/water.zip#sha256=" + "00" * 32),
     "remove": RemoveJob("my-orchards"),
 }
