@@ -122,7 +122,7 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         try:
             job = self.job(parameters, context, self._shared(parameters, context))
             client = self.provider().backend.client()
-            result = client.run(job, lambda event: _tell(event, feedback), feedback.isCanceled)
+            result = client.run(job, lambda event: tell(event, feedback), feedback.isCanceled)
         except Cancelled:
             return {}
         except EarthPrismError as error:
@@ -178,7 +178,8 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         return GridSpec(crs=(crs.authid() or crs.toWkt()) if crs.isValid() else None, resolution=resolution or None)
 
 
-def _tell(event: JobEvent, feedback: Any) -> None:
+def tell(event: JobEvent, feedback: Any) -> None:
+    """Show an event of a job."""
     if isinstance(event, Progress):
         feedback.setProgress(100 * event.fraction)
         feedback.setProgressText(event.stage)

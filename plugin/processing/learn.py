@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from qgis.core import (
@@ -14,7 +12,6 @@ from qgis.core import (
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterString,
-    QgsVectorFileWriter,
 )
 
 from ...backend.protocol.jobs import LabelSpec, LearnJob
@@ -22,6 +19,7 @@ from ..results import CLASSES, CONFIDENCE
 from ..text import translate
 from .base import SceneAlgorithm
 from .dress import dress
+from .vectors import written
 
 KINDS = {"OUTPUT": CLASSES, "CONFIDENCE": CONFIDENCE}
 
@@ -94,14 +92,5 @@ class Learn(SceneAlgorithm):
         source = self.parameterAsSource(parameters, "LABELS", context)
         if source is None:
             raise QgsProcessingException(self.invalidSourceError(parameters, "LABELS"))
-        self._scratch = tempfile.TemporaryDirectory()
-        path = str(Path(self._scratch.name) / "labels.gpkg")
-        options = QgsVectorFileWriter.SaveVectorOptions()
-        options.driverName = "GPKG"
-        writer = QgsVectorFileWriter.create(
-            path, source.fields(), source.wkbType(), source.sourceCrs(), context.transformContext(), options
-        )
-        for feature in source.getFeatures():
-            writer.addFeature(feature)
-        del writer  # the file is complete when the writer is gone
+        self._scratch, path = written(source, context)
         return path

@@ -7,12 +7,13 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..backend import Backend
 from ..environment import ROOT
+from .assess import Assess, SamplePoints
 from .change import Change
 from .embed import Embed
 from .learn import Learn
 from .segment import Segment
 
-ALGORITHMS = (Segment, Change, Embed, Learn)
+ALGORITHMS = (Segment, Change, Embed, Learn, SamplePoints, Assess)
 
 
 class EarthPrismProvider(QgsProcessingProvider):

@@ -123,6 +123,26 @@ def test_learning_from_a_layer_of_labels(run, scene, tmp_path, monkeypatch):
     assert classes[150, 150] == 1 and classes[5, 5] == 0
 
 
+def test_a_map_is_assessed_with_a_sample_that_was_labelled(run, scene, tmp_path):
+    target = str(tmp_path / "water.tif")
+    run("segment", MS=[str(scene)], MODEL="water-baseline-s2", OUTPUT=target)
+    drawn = run("samplepoints", MAP=target, COUNT=100, LEAST=30, OUTPUT=str(tmp_path / "points.gpkg"))
+    assert sum(drawn["POINTS"].values()) == 100 and min(drawn["POINTS"].values()) >= 30
+    layer = QgsVectorLayer(drawn["OUTPUT"], "points", "ogr")
+    assert layer.featureCount() == 100
+    layer.startEditing()
+    for feature in layer.getFeatures():
+        point = feature.geometry().asPoint()
+        inside = math.hypot(point.x() - 501_500, point.y() - 4_198_500) < 900
+        layer.changeAttributeValue(feature.id(), layer.fields().indexOf("reference"), "water" if inside else "no water")
+    # What is edited and not yet saved counts: the layer goes in as QGIS shows it.
+    files = {"TABLE": str(tmp_path / "accuracy.csv"), "PICTURE": str(tmp_path / "matrix.svg")}
+    done = run("assess", MAP=target, REFERENCE=layer, FIELD="reference", **files)
+    assert done["OVERALL"]["value"] > 0.97 and sum(map(sum, done["COUNTS"])) == 100
+    assert all(Path(path).stat().st_size > 100 for path in files.values())
+    layer.rollBack()
+
+
 def test_an_area_in_another_crs(run, scene, tmp_path):
     whole = QgsRasterLayer(str(scene), "lake").extent()
     left, bottom = whole.xMinimum() + 500, whole.yMinimum() + 500
