@@ -26,6 +26,7 @@ from backend.protocol.jobs import (
     AreaSpec,
     ComputeSpec,
     EmbedJob,
+    ExportJob,
     GridSpec,
     InstallJob,
     MaskSpec,
@@ -61,6 +62,8 @@ def parse(arguments: Sequence[str]) -> Arguments:
         return _models(found)
     if found.command == "inspect":
         return Arguments("inspect", tuple(parse_input("raster", text) for text in found.raster))
+    if found.command == "export":
+        return Arguments("export", ExportJob(found.run, found.to))
     if found.command == "assess":
         return Arguments("assess", assess_job(found))
     if found.command == "learn":
@@ -100,6 +103,12 @@ def _parser() -> Parser:
     _add_scene(learn, "learn")
     assess = commands.add_parser("assess", help="how right a class map is: a sample to label, and what it says")
     add_assessment(assess)
+    export = commands.add_parser("export", help="a run's results with styles and a table of areas, in a folder")
+    export.add_argument("run", nargs="?", metavar="RUN", help="main result of a run, or its .run.json")
+    export.add_argument("--to", metavar="FOLDER", help="new or empty")
+    export.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    export.needs["run"] = "a run", "add its main result, as in earthprism export water.tif --to handover"
+    export.needs["to"] = "a folder", "add it, as in --to handover"
     plan = commands.add_parser("plan", help="tiles, memory and time of a task; nothing is written")
     tasks = plan.add_subparsers(dest="task", metavar="TASK")
     for task, (title, _, _) in TASKS.items():

@@ -17,6 +17,8 @@ def lines(command: str, result: Any) -> Iterator[str]:
             yield from _learned(result)
             if result["outputs"]:
                 yield from _outputs(result)
+        case "export":
+            yield from (f"{kind:<14} {name}" for kind, names in result["outputs"].items() for name in names)
         case "assess":
             yield from _assessed(result)
         case "plan":

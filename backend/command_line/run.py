@@ -14,7 +14,7 @@ from backend.command_line.arguments import TASKS, Arguments, parse
 from backend.command_line.report import lines
 from backend.command_line.screen import Screen
 from backend.protocol.errors import Cancelled, EarthPrismError, InternalError, PackageError
-from backend.protocol.jobs import AssessJob, DesignJob, InstallJob, LearnJob, RemoveJob
+from backend.protocol.jobs import AssessJob, DesignJob, ExportJob, InstallJob, LearnJob, RemoveJob
 from backend.tasks.context import Context
 from backend.tasks.log import open_log
 
@@ -71,6 +71,10 @@ def _perform(asked: Arguments, context: Context) -> Any:
         from backend.tasks import assess
 
         handler = assess.assess if isinstance(request, AssessJob) else assess.design
+    elif isinstance(request, ExportJob):
+        from backend.tasks import export
+
+        handler = export.run
     elif isinstance(request, InstallJob):
         from backend.tasks import models
 
@@ -131,7 +135,7 @@ def _cancellable_context(command: str) -> Context:
         signal.signal(number, signal.SIG_DFL)
         context.cancel()
 
-    if command in (*TASKS, "learn", "assess", "models install"):
+    if command in (*TASKS, "learn", "assess", "export", "models install"):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
     return context

@@ -304,6 +304,21 @@ class DesignJob:
 
 
 @dataclass(frozen=True)
+class ExportJob:
+    """Copy the results of a finished run into a folder, with styles and a table of areas.
+
+    Attributes:
+        run: main result of the run, or its description `OUT.run.json`.
+        folder: new or empty.
+    """
+
+    kind: ClassVar[str] = "export"
+
+    run: str
+    folder: str
+
+
+@dataclass(frozen=True)
 class InstallJob:
     """Take a model package into the user's folder.
 
@@ -327,4 +342,4 @@ class RemoveJob:
 
 # Jobs over a scene: they can be planned, and they hold a device while they run.
 SceneJob = Union[SegmentJob, EmbedJob, ChangeJob]
-Job = Union[SceneJob, LearnJob, AssessJob, DesignJob, InstallJob, RemoveJob]
+Job = Union[SceneJob, LearnJob, AssessJob, DesignJob, ExportJob, InstallJob, RemoveJob]

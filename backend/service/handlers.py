@@ -10,6 +10,7 @@ from backend.protocol.jobs import (
     ChangeJob,
     DesignJob,
     EmbedJob,
+    ExportJob,
     InstallJob,
     LearnJob,
     RemoveJob,
@@ -58,6 +59,12 @@ def _design(job: DesignJob, context: Context) -> Answer:
     from backend.tasks import assess
 
     return assess.design(job, context)
+
+
+def _export(job: ExportJob, context: Context) -> Answer:
+    from backend.tasks import export
+
+    return export.run(job, context)
 
 
 def _install(job: InstallJob, context: Context) -> Answer:
@@ -129,6 +136,7 @@ JOBS: dict[type, Callable[[Any, Context], Answer]] = {
     LearnJob: _learn,
     AssessJob: _assess,
     DesignJob: _design,
+    ExportJob: _export,
     InstallJob: _install,
     RemoveJob: _remove,
 }

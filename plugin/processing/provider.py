@@ -10,10 +10,11 @@ from ..environment import ROOT
 from .assess import Assess, SamplePoints
 from .change import Change
 from .embed import Embed
+from .export import ExportResults
 from .learn import Learn
 from .segment import Segment
 
-ALGORITHMS = (Segment, Change, Embed, Learn, SamplePoints, Assess)
+ALGORITHMS = (Segment, Change, Embed, Learn, SamplePoints, Assess, ExportResults)
 
 
 class EarthPrismProvider(QgsProcessingProvider):

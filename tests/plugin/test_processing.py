@@ -143,6 +143,27 @@ def test_a_map_is_assessed_with_a_sample_that_was_labelled(run, scene, tmp_path)
     layer.rollBack()
 
 
+def test_results_are_exported_with_a_project_that_needs_no_plugin(run, scene, tmp_path):
+    files = {"OUTPUT": str(tmp_path / "water.tif"), "CONFIDENCE": str(tmp_path / "sure.tif")}
+    run("segment", MS=[str(scene)], MODEL="water-baseline-s2", POLYGONS=str(tmp_path / "lake.gpkg"), **files)
+    folder = tmp_path / "handover"
+    done = run("exportresults", RUN=files["OUTPUT"], OUTPUT=str(folder))
+    moved = tmp_path / "elsewhere"
+    shutil.move(folder, moved)  # as on another machine
+    project = QgsProject()
+    assert project.read(str(moved / Path(done["PROJECT"]).name))
+    layers = {layer.name(): layer for layer in project.mapLayers().values()}
+    assert all(layer.isValid() for layer in layers.values()) and set(layers) == {"classes", "confidence", "polygons"}
+    classes = layers["classes"].renderer().classes()
+    assert [(one.value, one.label, one.color.name()) for one in classes] == [
+        (0, "no water", "#d9c8a3"), (1, "water", "#1f6fb4"),
+    ]  # fmt: skip
+    categories = layers["polygons"].renderer().categories()
+    assert [one.value() for one in categories] == ["no water", "water"]
+    assert categories[1].symbol().color().name() == "#1f6fb4"
+    assert layers["confidence"].renderer().type() == "singlebandpseudocolor"
+
+
 def test_an_area_in_another_crs(run, scene, tmp_path):
     whole = QgsRasterLayer(str(scene), "lake").extent()
     left, bottom = whole.xMinimum() + 500, whole.yMinimum() + 500

@@ -12,6 +12,7 @@ from backend.protocol.jobs import (
     ComputeSpec,
     DesignJob,
     EmbedJob,
+    ExportJob,
     GridSpec,
     InputSpec,
     InstallJob,
@@ -94,6 +95,7 @@ REQUESTS = {
     ),
     "assess": AssessJob("map.tif", LabelSpec("points.gpkg", "reference"), table="accuracy.csv"),
     "design": DesignJob("map.tif", "points.gpkg", 500, 40, 7),
+    "export": ExportJob("water.tif", "handover"),
     "install": InstallJob("https://example.org/water.zip#sha256=" + "00" * 32),
     "remove": RemoveJob("my-orchards"),
 }
