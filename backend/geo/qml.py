@@ -49,7 +49,7 @@ def polygon_style(classes: Sequence[LegendClass], field: str) -> bytes:
             categories, "category", value=one.name, label=one.name, symbol=str(number), render=render, type="string"
         )
         symbol = SubElement(symbols, "symbol", name=str(number), type="fill", alpha="1", clip_to_extent="1")
-        layer = SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})
+        layer = SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0"})
         red, green, blue = one.color
         line = ",".join(str(round(part * 0.6)) for part in one.color)
         for key, value in (

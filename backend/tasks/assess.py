@@ -115,9 +115,9 @@ def design(job: DesignJob, context: Context) -> dict[str, Any]:
         found = _read_map(job.path, context)
         pixels = found.areas.pixels[found.values]
         wanted = np.minimum(allocation(found.areas.square_metres[found.values], job.points, job.least), pixels)
-        random = np.random.default_rng(job.seed)
-        places = _drawn(found, dict(zip(found.values, wanted.tolist(), strict=True)), random, context)
-        order = random.permutation(len(places))  # whoever labels must not see the strata one after the other
+        generator = np.random.default_rng(job.seed)
+        places = _drawn(found, dict(zip(found.values, wanted.tolist(), strict=True)), generator, context)
+        order = generator.permutation(len(places))  # whoever labels must not see the strata one after the other
         points = [found.grid.transform @ (col + 0.5, row + 0.5) for _, row, col in (places[i] for i in order)]
         kinds: dict[str, type] = {"point": np.int32, "map": object, "reference": object}
         writer = GeoPackageWriter(job.output, LAYER, kinds, found.grid.crs, "Point")
@@ -183,11 +183,11 @@ def _pairs(found: ClassMap, reference: Labels, mapped: Sequence[int | None]) -> 
 
 
 def _drawn(
-    found: ClassMap, wanted: dict[int, int], random: np.random.Generator, context: Context
+    found: ClassMap, wanted: dict[int, int], generator: np.random.Generator, context: Context
 ) -> list[tuple[int, int, int]]:
     """Value, row and column of randomly chosen pixels of each class, without repetition: two passes over the map."""
     ranks = {
-        value: np.sort(random.choice(int(found.areas.pixels[value]), count, replace=False))
+        value: np.sort(generator.choice(int(found.areas.pixels[value]), count, replace=False))
         for value, count in wanted.items()
     }
     seen = dict.fromkeys(wanted, 0)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from osgeo import gdal, osr
 
-BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
+BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 # Surface reflectance x 10 000 by band: clear deep water and grassland (typical values of spectral libraries).
-WATER = (600, 550, 350, 150, 60, 40)
-GRASS = (450, 800, 500, 3800, 2100, 1100)
+WATER = (600, 550, 350, 250, 170, 160, 150, 140, 60, 40)
+GRASS = (450, 800, 500, 1200, 2900, 3600, 3800, 3900, 2100, 1100)
 LEFT, TOP, PIXEL = 500_000.0, 4_200_000.0, 10.0
 
 

@@ -45,6 +45,7 @@ class EncoderPackage:
             that it never saw, such as planetscope-8, whose bands are taken by wavelength.
         half: store the weights in half precision; what is exported is made of the rounded weights, too.
         card: file with what else the model card says, as Markdown.
+        description: what it is good for, in a sentence; shown where models are chosen.
         training: what the weights were trained on, for people.
         licence: of the weights, an SPDX identifier or "other"; needed where they are given.
         licence_text: file with its text, where it is another than this program's.
@@ -62,6 +63,7 @@ class EncoderPackage:
     inputs: tuple[str, ...] = ()
     half: bool = False
     card: str = ""
+    description: str = ""
     training: str = ""
     licence: str = ""
     licence_text: str = ""
@@ -105,7 +107,7 @@ def describe(recipe: EncoderPackage) -> Package:
         "licence": recipe.licence or pack.OWN_LICENCE,
         "attribution": recipe.attribution,
         "training": recipe.training or ("" if recipe.weights else "not trained: random weights"),
-        "description": "" if recipe.weights else RANDOM,
+        "description": recipe.description or ("" if recipe.weights else RANDOM),
     }
     name = recipe.name or (recipe.encoder if recipe.weights else f"{recipe.encoder}-random")
     title = f"{'SkySense V2' if 'skysense' in recipe.encoder else 'SMARTIES'} {member}"
