@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from ..backend.protocol.errors import ParameterError
 from ..backend.protocol.jobs import (
@@ -16,14 +16,16 @@ from ..backend.protocol.jobs import (
     EmbedJob,
     GridSpec,
     InputSpec,
+    LabelSpec,
+    LearnJob,
     MaskSpec,
     SceneJob,
     SegmentJob,
 )
 from .text import translate
 
-SEGMENT, CHANGE, EMBED = "segment", "change", "embed"
-TASKS = (SEGMENT, CHANGE, EMBED)
+SEGMENT, CHANGE, EMBED, LEARN = "segment", "change", "embed", "learn"
+TASKS = (SEGMENT, CHANGE, LEARN, EMBED)
 BEFORE, AFTER = "before", "after"  # what an input's role says of its date
 TOLD_EXAMPLE = "sensor=sentinel-2-l2a; offset=-1000; date=2023-06-15"
 # What may be told of a layer, and how it is read.
@@ -66,6 +68,8 @@ class Choice:
         task: one of `TASKS`.
         inputs: the rasters.
         models: references of model packages.
+        labels: what is learned from, for the task `LEARN`.
+        save: name of the model that is learned.
         encoder: whether the model is an encoder, which knows no classes.
         area: where to work.
         output: what is written.
@@ -79,6 +83,8 @@ class Choice:
     output: OutputChoice
     compute: ComputeSpec = field(default_factory=ComputeSpec)
     encoder: bool = False
+    labels: Optional[LabelSpec] = None
+    save: str = ""
 
     @property
     def lacking(self) -> str:
@@ -87,17 +93,23 @@ class Choice:
             return translate("Choose at least one layer.")
         if self.task == CHANGE and {spec.role for spec in self.inputs} != {BEFORE, AFTER}:
             return translate("Choose a layer of the earlier date and one of the later date.")
+        if self.task == LEARN and self.labels is None:
+            return translate("Choose a layer of labels, the field of their classes and a name for the new model.")
         if not self.models:
             return translate("Choose a model.")
         return "" if self.output.path else translate("Choose where the result is saved.")
 
     def planned(self) -> SceneJob:
-        """The job for an estimate: the folder of its result may still have to be made."""
+        """The job for an estimate: the folder of its result may still have to be made; or the encoder's run."""
+        if self.task == LEARN:
+            return replace(self, task=EMBED).planned()
         path = Path(self.output.path)
         there = next(folder for folder in path.absolute().parents if folder.is_dir())
-        return replace(self, output=replace(self.output, path=str(there / path.name))).job()
+        job = replace(self, output=replace(self.output, path=str(there / path.name))).job()
+        assert not isinstance(job, LearnJob)
+        return job
 
-    def job(self) -> SceneJob:
+    def job(self) -> Union[SceneJob, LearnJob]:
         """The job; an interrupted run into the same file goes on."""
         output = self.output
         shared: dict[str, Any] = {
@@ -109,14 +121,14 @@ class Choice:
             return EmbedJob(**shared)
         shared["polygons"] = beside(output.path, "polygons.gpkg") if output.polygons else None
         shared["min_area"] = output.min_area
-        if self.encoder:  # compares embeddings
+        if self.encoder and self.task == CHANGE:  # compares embeddings
             changed, threshold = beside(output.path, "changed.tif"), output.threshold or "otsu"
             return ChangeJob(**shared, changed=changed, threshold=threshold)
-        return (ChangeJob if self.task == CHANGE else SegmentJob)(
-            **shared,
-            confidence=beside(output.path, "confidence.tif") if output.confidence else None,
-            probabilities=beside(output.path, "probabilities.tif") if output.probabilities else None,
-        )
+        shared["confidence"] = beside(output.path, "confidence.tif") if output.confidence else None
+        shared["probabilities"] = beside(output.path, "probabilities.tif") if output.probabilities else None
+        if self.task == LEARN and self.labels is not None:
+            return LearnJob(**shared, labels=self.labels, save=self.save)
+        return ChangeJob(**shared) if self.task == CHANGE else SegmentJob(**shared)
 
 
 def parts_of(path: str) -> Path:

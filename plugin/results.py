@@ -75,8 +75,10 @@ class RunRecord:
         """From the result of a job, whose description is read."""
         outputs = result["outputs"]
         document = json.loads(Path(outputs["run"]).read_text("utf-8"))
-        models = [model["name"].partition("@")[0] for model in document["models"]]
-        several = len(models) > 1
+        # An encoder stands before its heads; the results are those of the heads.
+        producers = max(1, len(document.get("classes", ())))
+        models = [model["name"].partition("@")[0] for model in document["models"]][-producers:]
+        several = producers > 1
         files = {
             Output(kind, models[number] if several else ""): Path(path)
             for kind in ORDER

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
 
 from backend.protocol.errors import Cancelled
 from backend.protocol.messages import ChunkWritten, JobEvent, Logged, Progress, Waiting, Warned
@@ -50,6 +51,14 @@ class Context:
         height) of the new part in pixels of the run's grid.
         """
         self._tell(ChunkWritten(output, vrt, window))
+
+    def without_chunks(self) -> Context:
+        """The same, for a run whose results nobody is to see: its parts and warnings are not told."""
+        listener = self._listener
+        quiet = copy(self)
+        if listener is not None:
+            quiet._listener = lambda event: None if isinstance(event, (ChunkWritten, Warned)) else listener(event)
+        return quiet
 
     def warn(self, text: str) -> None:
         """Tell the user something; the job goes on."""

@@ -36,7 +36,8 @@ def fit(query: FitModels) -> dict[str, Any]:
     packages = [package for package in store.list_installed().packages if package.task in wanted]
     with gdal_environment(), tempfile.TemporaryDirectory() as folder:
         entries = [_entry(package, query, Path(folder) / "result.tif") for package in packages]
-    return {"models": sorted(entries, key=lambda entry: (bool(entry["problem"]), _foreign(entry, query)))}
+    # What was made for the task stands before encoders, which serve for it as well.
+    return {"models": sorted(entries, key=lambda e: (bool(e["problem"]), _foreign(e, query), e["kind"] == "encoder"))}
 
 
 def sensors() -> dict[str, Any]:

@@ -54,7 +54,7 @@ def run(job: LearnJob, context: Context) -> dict[str, Any]:
     started = time.monotonic()
     with gdal_environment(), tempfile.TemporaryDirectory() as scratch:
         labels, embedding, encoder, feature, window = _checked(job, Path(scratch))
-        scene.run(embedding, context)
+        scene.run(embedding, context.without_chunks())
         samples = read_samples(Path(embedding.output), labels, context.check)
     context.progress("learning", 0, 1)
     weights, bias, report = _learned(job, labels, samples, encoder, feature)

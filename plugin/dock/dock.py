@@ -24,7 +24,7 @@ from ...backend.protocol.messages import FitModels, ListSensors, Plan
 from .. import settings
 from ..backend import Backend
 from ..check import BackendCheck, summary
-from ..choice import CHANGE, EMBED, SEGMENT, Choice
+from ..choice import CHANGE, EMBED, LEARN, SEGMENT, Choice, beside
 from ..environment import find_python
 from ..errors import BackendError, BackendNotInstalled
 from ..jobs import Ending, Question, Run
@@ -33,8 +33,9 @@ from ..text import plain, translate
 from .area import AreaSection
 from .backend import BackendSection, diagnostics
 from .inputs import SHORT, InputsSection
+from .labels import LabelsSection
 from .models import ModelSection
-from .output import OutputSection
+from .output import OutputSection, home_folder
 from .runs import RunSection, plan_words
 
 # A change is followed by others, as when somebody types: the backend is asked when it is quiet for this long.
@@ -58,11 +59,12 @@ class Dock(QgsDockWidget):
         self._runs: list[tuple[Run, RunLayers]] = []
         self._sensors_known = False
         self.inputs, self.area, self.models = InputsSection(), AreaSection(iface), ModelSection()
-        self.output, self.runs = OutputSection(), RunSection()
+        self.output, self.runs, self.labels = OutputSection(), RunSection(), LabelsSection()
         self.task = QComboBox()
         self.task.setObjectName("task")
         self.task.addItem(translate("Segment: the class of every pixel"), SEGMENT)
         self.task.addItem(translate("Change: what differs between two dates"), CHANGE)
+        self.task.addItem(translate("Learn from labels: a model of your own, and its map"), LEARN)
         self.task.addItem(translate("Embed: what an encoder makes of every position"), EMBED)
         self.state = QLabel()
         self.state.setWordWrap(True)
@@ -76,7 +78,8 @@ class Dock(QgsDockWidget):
         self._check: Optional[BackendCheck] = None
         self._lay_out()
         self._fit_timer, self._plan_timer = self._timer(self._ask_fit), self._timer(self._ask_plan)
-        for section in (self.inputs, self.area):
+        self.labels.new.clicked.connect(self.new_labels)
+        for section in (self.inputs, self.area, self.labels):
             section.changed.connect(self._fit_timer.start)
         self.task.currentIndexChanged.connect(self._task_changed)
         self.models.changed.connect(self._model_changed)
@@ -103,6 +106,8 @@ class Dock(QgsDockWidget):
             self.area.spec(),
             self.output.choice(),
             encoder=entry is not None and entry["kind"] == "encoder",
+            labels=self.labels.spec(beside(self.output.choice().path, "labels.gpkg")),
+            save=self.labels.save.text().strip(),
         )
 
     def run(self) -> Optional[Run]:
@@ -113,6 +118,8 @@ class Dock(QgsDockWidget):
                 self.say(choice.lacking, Qgis.MessageLevel.Info)
                 return None
             Path(choice.output.path).parent.mkdir(parents=True, exist_ok=True)
+            if choice.task == LEARN and choice.labels is not None:
+                self.labels.write(choice.labels.path)
         except EarthPrismError as error:
             self.say(error.sentence(), Qgis.MessageLevel.Warning)
             return None
@@ -134,6 +141,22 @@ class Dock(QgsDockWidget):
         self.output.taken()
         QgsApplication.taskManager().addTask(run)
         return run
+
+    def new_labels(self) -> None:
+        """A layer to draw labels in, beside the result, in the CRS of the first raster or of the project."""
+        folder = Path(self.output.choice().path or home_folder() / "labels").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        path, number = folder / "labels.gpkg", 1
+        while path.exists():
+            number += 1
+            path = folder / f"labels-{number}.gpkg"
+        crs = self.inputs.layers[0].crs() if self.inputs.layers else QgsProject.instance().crs()
+        layer = self.labels.make(path, crs)
+        if layer is None:
+            self.say(translate("The layer cannot be made in {}.").format(folder), Qgis.MessageLevel.Warning)
+            return
+        self._iface.setActiveLayer(layer)
+        self.say(translate("Draw polygons and give each its class, then run."), Qgis.MessageLevel.Info)
 
     def copy_diagnostics(self) -> None:
         """Put a report of this machine into the clipboard, once the backend has been asked."""
@@ -181,6 +204,7 @@ class Dock(QgsDockWidget):
             (translate("Inputs"), self.inputs),
             (translate("Area"), self.area),
             (translate("Task"), self.task),
+            (translate("Labels"), self.labels),
             (translate("Model"), self.models),
             (translate("Result"), self.output),
             (translate("Run"), self.runs),
@@ -189,6 +213,9 @@ class Dock(QgsDockWidget):
             inner = QVBoxLayout(box)
             inner.addWidget(section)
             column.addWidget(box)
+            if section is self.labels:
+                self._labels_box = box
+                box.setVisible(False)
         column.addWidget(self.more)
         column.addStretch(1)
         self._scroll = QScrollArea()
@@ -242,7 +269,7 @@ class Dock(QgsDockWidget):
             return
         layers = [layer.name() for layer in self.inputs.layers]
         self.output.suggest(layers, [self.models.reference] if self.models.reference else [])
-        self._ask("fit", FitModels(self.task.currentData(), specs, area, grid), self._show_fit)
+        self._ask("fit", FitModels(self._fitting(), specs, area, grid), self._show_fit)
 
     def _show_sensors(self, ending: Ending) -> None:
         if ending.result is None:
@@ -268,7 +295,13 @@ class Dock(QgsDockWidget):
             self.output.suggest([layer.name() for layer in self.inputs.layers], [entry["name"]])
         self._plan_timer.start()
 
+    def _fitting(self) -> str:
+        """The task whose packages are offered: what learns, learns on an encoder."""
+        task = str(self.task.currentData())
+        return EMBED if task == LEARN else task
+
     def _task_changed(self) -> None:
+        self._labels_box.setVisible(self.task.currentData() == LEARN)
         self.inputs.compare(self.task.currentData() == CHANGE)
         self._fit_width()
         self._fit_timer.start()

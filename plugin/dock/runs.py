@@ -142,6 +142,16 @@ def ending_words(ending: Ending) -> str:
         return "⚠ " + plain(ending.error.sentence())
     result: dict[str, Any] = ending.result or {}
     lines = [translate("Done in {}.").format(duration(result.get("seconds", 0.0)))]
+    report = result.get("report")
+    if report:
+        lines.append(translate("The new model is {}.").format(result["model"]))
+        for words, key in (
+            (translate("of labels that it did not see, {value:.0%} right ({low:.0%} to {high:.0%})"), "by_label"),
+            (translate("of ground that it did not see, {value:.0%} right ({low:.0%} to {high:.0%})"), "by_block"),
+        ):
+            if report[key]:
+                score = report[key]["accuracy"]
+                lines.append(words.format(value=score["value"], low=score["ci_low"], high=score["ci_high"]))
     for classes in result.get("outputs", {}).get("class_areas", ()):
         known = [one for one in classes if one["area_m2"] is not None and one["pixels"]]
         lines.append("; ".join(f"{one['name']} {area(one['area_m2'])}" for one in known))

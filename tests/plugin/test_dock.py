@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -11,7 +12,7 @@ pytest.importorskip("qgis.core", reason="needs QGIS's Python: scripts/test plugi
 from earthprism.plugin import settings
 from earthprism.plugin.environment import find_python, interpreter
 from osgeo import gdal
-from qgis.core import QgsApplication, QgsProject, QgsRasterLayer
+from qgis.core import QgsApplication, QgsFeature, QgsGeometry, QgsProject, QgsRasterLayer, QgsRectangle
 from qgis.PyQt.QtCore import QCoreApplication, QEvent, Qt
 from qgis.PyQt.QtGui import QGuiApplication
 
@@ -108,6 +109,42 @@ def test_change_between_two_dates_through_the_dock(dock, layer, wait, tmp_path):
     assert "water to no water" in panel.words.text(), panel.words.text()
     dock.task.setCurrentIndex(dock.task.findData("segment"))
     assert [row.spec().role for row in rows] == ["", ""]
+
+
+def test_learning_from_polygons_that_are_drawn_in_a_new_layer(
+    dock, layer, wait, tmp_path, monkeypatch, plugin, interface
+):
+    monkeypatch.setenv("EARTHPRISM_HOME", str(tmp_path / "home"))
+    plugin.backend.close()  # it reads its home when it starts
+    interface.setActiveLayer = lambda active: None
+    choose(dock, "ms", layer)
+    dock.task.setCurrentIndex(dock.task.findData("learn"))
+    assert dock.labels.isVisibleTo(dock)
+    dock.output.file.setFilePath(str(tmp_path / "lakes.tif"))
+    wait(lambda: "labels" in dock.runs.estimate.text())
+    dock.labels.new.click()
+    drawn = dock.labels.layer.currentLayer()
+    assert drawn.isEditable() and drawn.crs() == layer.crs() and dock.labels.field.currentField() == "class"
+    for name, radius in (("lake", 400), ("land", 1200)):
+        for step in range(8):
+            x, y = 501_500 + radius * math.cos(step * 0.785), 4_198_500 + radius * math.sin(step * 0.785)
+            feature = QgsFeature(drawn.fields())
+            feature.setGeometry(QgsGeometry.fromRect(QgsRectangle(x - 30, y - 30, x + 30, y + 30)))
+            feature.setAttribute("class", name)
+            assert drawn.addFeature(feature)
+    dock.labels.save.setText("lakes")
+    dock.labels.save.editingFinished.emit()
+    wait(lambda: dock.models.reference == "skysense-v2-tiny@1.0.0" and "windows" in dock.runs.estimate.text())
+    dock.runs.button.click()
+    (panel,) = dock.runs.panels
+    wait(lambda: not panel.under_way)
+    assert "lakes@1.0.0" in panel.words.text() and "100% right" in panel.words.text(), panel.words.text()
+    classes = gdal.Open(str(tmp_path / "lakes.tif")).ReadAsArray()
+    assert classes[150, 150] == 0 and classes[10, 150] == 1
+    assert (tmp_path / "lakes-labels.gpkg").is_file()
+    group = QgsProject.instance().layerTreeRoot().findGroup("lakes")
+    assert [child.name() for child in group.children()] == ["confidence", "classes"]
+    drawn.rollBack()
 
 
 def test_the_map_view_as_area(dock, layer, wait, tmp_path, interface):
