@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,19 +23,36 @@ from backend.runtime.packing.head import WEIGHTS, describe_head
 GRAPH = "head.onnx"
 TOLERANCE = 1e-3
 PATCH = 5  # positions along each side of the golden input
+# What people expect of some names; the first word of a name that is found here counts.
+USUAL = {
+    "water": "#1f6fb4", "lake": "#1f6fb4", "river": "#4292c6", "sea": "#08519c", "forest": "#1b7837",
+    "tree": "#1b7837", "trees": "#1b7837", "shrub": "#7fbf7b", "grass": "#a6d96a", "grassland": "#a6d96a",
+    "meadow": "#a6d96a", "crop": "#fee08b", "crops": "#fee08b", "wheat": "#fee08b", "maize": "#fdae61",
+    "soil": "#c9a878", "bare": "#c9a878", "sand": "#e5d3a1", "rock": "#969696", "snow": "#c6dbef", "ice": "#c6dbef",
+    "wetland": "#66c2a4", "town": "#b2182b", "village": "#b2182b", "urban": "#b2182b", "building": "#b2182b",
+    "buildings": "#b2182b", "road": "#525252", "cloud": "#d9d9d9",
+}  # fmt: skip
 
 
 def palette(count: int) -> list[str]:
     """Colours that can be told apart, "#rrggbb"."""
-    hues = [(0.58 + number * 0.618034) % 1.0 for number in range(count)]
+    hues = [(0.8 + number * 0.618034) % 1.0 for number in range(count)]
     rgb = [colorsys.hls_to_rgb(hue, 0.45 + 0.15 * (number % 2), 0.6) for number, hue in enumerate(hues)]
     return ["#" + "".join(f"{round(255 * part):02x}" for part in color) for color in rgb]
 
 
 def classes_of(names: Sequence[str]) -> tuple[ClassInfo, ...]:
-    """The legend: values from 0 in the order of the names."""
-    colors = palette(len(names))
-    return tuple(ClassInfo(value, name, colors[value]) for value, name in enumerate(names))
+    """The legend: values from 0 in the order of the names, in colours that differ."""
+    others, taken = iter(palette(2 * len(names) + len(USUAL))), set[str]()
+    found = []
+    for value, name in enumerate(names):
+        words = re.findall(r"[a-z]+", name.lower())
+        color = next((USUAL[word] for word in words if word in USUAL and USUAL[word] not in taken), "")
+        while not color or color in taken:
+            color = next(others)
+        taken.add(color)
+        found.append(ClassInfo(value, name, color))
+    return tuple(found)
 
 
 def next_version(name: str) -> str:
