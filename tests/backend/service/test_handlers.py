@@ -10,5 +10,5 @@ from backend.service import handlers
 
 def test_every_job_and_every_query_has_a_handler() -> None:
     assert set(handlers.JOBS) == set(typing.get_args(jobs.Job))
-    assert set(handlers.CHECKS) == set(typing.get_args(jobs.SceneJob) or (jobs.SceneJob,))
+    assert set(handlers.CHECKS) == {*typing.get_args(jobs.SceneJob), jobs.LearnJob}
     assert set(handlers.QUERIES) == set(typing.get_args(messages.Query))
