@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
+import shapely
 
 from backend.protocol.jobs import InputSpec
 from backend.sensors.inspect import inspect
+from tests.end_to_end.command import done
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "sample_scene.py"
 MAY, OCTOBER = "2019-05-16", "2019-10-13"
@@ -79,3 +82,32 @@ def test_another_seed_gives_another_place(code: dict[str, Any]) -> None:
 def test_wrong_arguments_are_refused(code: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert code["main"]([]) == 2 and code["main"](["folder", "x"]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_ten_labels_of_each_class_map_the_place(
+    scene: Path, code: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels are discs in the truth; learned is on the built-in encoder of bands, at full resolution."""
+    monkeypatch.setenv("EARTHPRISM_HOME", str(tmp_path / "home"))
+    random = np.random.default_rng(0)
+    with rasterio.open(scene / f"truth_{MAY}.tif") as dataset:
+        truth, grid, crs = dataset.read(1), dataset.transform, dataset.crs
+    names = [cover.name for cover in code["COVERS"]]
+    shapes, classes = [], []
+    for value, name in enumerate(names):
+        same = truth[1:-1, 1:-1] == value
+        for row in range(3):
+            for col in range(3):
+                same &= truth[row : row + 598, col : col + 598] == value
+        for row, col in random.permutation(np.argwhere(same))[:10] + 1:
+            shapes.append(shapely.Point(grid @ (col + 0.5, row + 0.5)).buffer(12))
+            classes.append(name)
+    pyogrio.raw.write(
+        tmp_path / "labels.gpkg", shapely.to_wkb(np.array(shapes)), field_data=[np.array(classes, object)],
+        fields=["class"], geometry_type="Polygon", crs=crs.to_string(), driver="GPKG",
+    )  # fmt: skip
+    options = ["--labels", tmp_path / "labels.gpkg", "--field", "class", "--model", "bands-s2", "--save", "valley"]
+    found = done("learn", "--ms", scene / f"sentinel2_{MAY}.tif", *options, "--output", tmp_path / "map.tif")
+    legend = [one["name"] for one in found["report"]["classes"]]
+    mapped = np.array([names.index(name) for name in legend])[read(tmp_path / "map.tif")[0]]
+    assert (mapped == truth).mean() > 0.85 and found["report"]["by_block"]["accuracy"]["value"] > 0.85

@@ -134,7 +134,7 @@ def test_learning_from_polygons_that_are_drawn_in_a_new_layer(
             assert drawn.addFeature(feature)
     dock.labels.save.setText("lakes")
     dock.labels.save.editingFinished.emit()
-    wait(lambda: dock.models.reference == "skysense-v2-tiny@1.0.0" and "windows" in dock.runs.estimate.text())
+    wait(lambda: dock.models.reference == "bands-s2@1.0.0" and "windows" in dock.runs.estimate.text())
     dock.runs.button.click()
     (panel,) = dock.runs.panels
     wait(lambda: not panel.under_way)

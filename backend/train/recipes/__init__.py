@@ -15,6 +15,7 @@ from typing import Any
 
 # name: module and function or class in it
 NAMES = {
+    "bands_encoder": ("bands_encoder", "BandsEncoder"),
     "compare_encoders": ("compare_encoders", "compare_encoders"),
     "export_encoder": ("encoder_package", "EncoderPackage"),
     "export_head": ("head_package", "HeadPackage"),
