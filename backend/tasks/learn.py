@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 from backend.geo.env import gdal_environment
 from backend.geo.labels import Labels, read_labels
 from backend.manifest import store
+from backend.manifest.load import load
 from backend.manifest.package import Feature, Package
 from backend.protocol.errors import ParameterError
 from backend.protocol.jobs import AreaSpec, EmbedJob, LearnJob, SegmentJob
-from backend.runtime.packing.learned import write_head
+from backend.runtime.packing.learned import newest_version, version_after, write_head
 from backend.tasks import scene, segment
 from backend.tasks.context import Context
 from backend.tasks.embed import chosen_map
@@ -63,11 +65,11 @@ def run(job: LearnJob, context: Context) -> dict[str, Any]:
     make = partial(
         write_head, encoder, feature, window, weights, bias, samples.names, job.save, samples.features, report
     )
-    (installed,) = store.install_made(lambda folder: [make(folder)], lambda: context.cancelled())
+    package = _installed(make, job.save, context)
     context.progress("learning", 1, 1)
     found: dict[str, Any] = {
-        "model": installed.package.reference,
-        "path": str(installed.package.root),
+        "model": package.reference,
+        "path": str(package.root),
         "report": report,
         "outputs": {},
         "seconds": round(time.monotonic() - started, 2),
@@ -75,8 +77,20 @@ def run(job: LearnJob, context: Context) -> dict[str, Any]:
     }
     if job.output is None:
         return found
-    mapped = scene.run(_map_job(job, (*job.models, installed.package.reference)), context)
+    mapped = scene.run(_map_job(job, (*job.models, package.reference)), context)
     return {**found, **mapped, "warnings": [*report["warnings"], *mapped["warnings"]]}
+
+
+def _installed(make: Callable[[str, Path], Package], name: str, context: Context) -> Package:
+    """The package, installed: what is the same as the newest one of its name is that one, so that a map goes on."""
+    newest = newest_version(name)
+    if newest:
+        known = load(f"{name}@{newest}")
+        with tempfile.TemporaryDirectory() as folder:
+            if make(newest, Path(folder)).digest == known.digest:
+                return known
+    (installed,) = store.install_made(lambda folder: [make(version_after(newest), folder)], context.cancelled)
+    return installed.package
 
 
 def _checked(job: LearnJob, scratch: Path) -> tuple[Labels, EmbedJob, Package, Feature, int]:

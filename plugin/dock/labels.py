@@ -42,7 +42,7 @@ class LabelsSection(QWidget):
         self.field = QgsFieldComboBox()
         self.field.setObjectName("label-field")
         self.save = QLineEdit("my-model")
-        self.save.setToolTip(translate("Small letters, digits and dashes; a second attempt gets the next version"))
+        self.save.setToolTip(translate("Small letters, digits and dashes; other labels give its next version"))
         self.new = QPushButton(translate("New label layer"))
         self.new.setToolTip(translate("Polygons with a field for the class, in a GeoPackage; ready to be drawn"))
         form = QFormLayout(self)

@@ -119,6 +119,12 @@ def test_points_and_lines_in_another_crs_and_a_second_attempt(encoder: Package, 
     first = done(*job, "--model", encoder.root, "--feature", "p8")
     assert first["report"]["by_label"]["accuracy"]["value"] == 1.0 and first["outputs"] == {}
     assert first["model"] == "valley@1.0.0"
+    # The same labels give the same model, so that an interrupted map goes on; other labels the next version.
+    map_ = ["--output", tmp_path / "map.tif"]
+    assert done(*job, *map_, "--model", encoder.root, "--feature", "p8")["model"] == "valley@1.0.0"
+    again = done(*job, *map_, "--model", encoder.root, "--feature", "p8", "--resume")
+    assert again["model"] == "valley@1.0.0" and again["windows"] == 0
+    write_labels(labels, list(shapely.transform(shapes[1:], moved)), names[1:], "EPSG:4326")
     assert done(*job, "--model", encoder.root, "--feature", "p8")["model"] == "valley@1.0.1"
 
 

@@ -55,12 +55,17 @@ def classes_of(names: Sequence[str]) -> tuple[ClassInfo, ...]:
     return tuple(found)
 
 
-def next_version(name: str) -> str:
-    """A version that no package of this name has: 1.0.0, then 1.0.1 …"""
-    taken = [locate.version_key(version) for known, version, _ in locate.candidates() if known == name]
-    if not taken:
+def newest_version(name: str) -> str:
+    """The newest version of the packages of this name; "" for none."""
+    versions = [version for known, version, _ in locate.candidates() if known == name]
+    return max(versions, key=locate.version_key, default="")
+
+
+def version_after(version: str) -> str:
+    """1.0.0, then 1.0.1 …"""
+    if not version:
         return "1.0.0"
-    major, minor, patch = max(taken)[:3]
+    major, minor, patch = locate.version_key(version)[:3]
     return f"{major}.{minor}.{patch + 1}"
 
 
@@ -74,6 +79,7 @@ def write_head(
     name: str,
     examples: np.ndarray,
     report: Mapping[str, Any],
+    version: str,
     folder: Path,
 ) -> Package:
     """Write the package.
@@ -87,6 +93,7 @@ def write_head(
         name: of the package.
         examples: n x D, features that the golden input is made of.
         report: what is known of the labels and the accuracy, as JSON values.
+        version: of the package.
         folder: that it is written into.
 
     Raises:
@@ -98,7 +105,7 @@ def write_head(
         [feature.name],
         classes_of(names),
         name,
-        next_version(name),
+        version,
         f"{', '.join(names)}: learned from labels"[:120],
         window=window,
         arguments={"channels": [feature.channels], "classes": len(names)},

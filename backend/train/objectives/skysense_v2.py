@@ -130,7 +130,7 @@ class SkySenseObjective(Objective):
             parts["query"] = self._aggregation(batch, seen, wanted, progress)
             total = total + config.aggregation * parts["query"]
         if self.text is not None and batch.classes is not None:
-            views = zip(seen[: batch.globals], batch.student, strict=False)
+            views = zip(seen[: batch.globals], batch.student[: batch.globals], strict=True)
             terms = [self.text(one.fused, view, batch.classes) for one, view in views]
             parts["text"] = torch.stack(terms).mean()
             total = total + config.text * parts["text"]
@@ -222,11 +222,11 @@ class SkySenseObjective(Objective):
         branches = {}
         for name in sorted({name for one in seen for name in one.maps}):
             mine = _crops(batch.student, seen, name, batch.keys)
-            theirs = _crops(batch.teacher, wanted[: batch.globals], name, batch.keys)
+            theirs = _crops(batch.teacher[: batch.globals], wanted[: batch.globals], name, batch.keys)
             branches[name] = matches(mine, theirs, batch.globals, drawn)
         branches[FUSED] = matches(
             _fused_crops(batch.student, seen, batch.keys, self.student.adapter),
-            _fused_crops(batch.teacher, wanted[: batch.globals], batch.keys, self.teacher.adapter),
+            _fused_crops(batch.teacher[: batch.globals], wanted[: batch.globals], batch.keys, self.teacher.adapter),
             batch.globals,
             drawn,
         )
@@ -273,7 +273,7 @@ def _gathered(branch: Branch, views: Sequence[Seen]) -> Tensor:
 def _crops(views: Sequence[View], seen: Sequence[Seen], name: str, keys: Sequence[str]) -> list[Crop]:
     """A modality's crops, of the samples that have it."""
     found = []
-    for number, (view, one) in enumerate(zip(views, seen, strict=False)):
+    for number, (view, one) in enumerate(zip(views, seen, strict=True)):
         if name in one.maps:
             rows, valid = one.rows[name], view.glimpses[name].valid
             own = [keys[row] for row in rows.tolist()]
@@ -284,7 +284,7 @@ def _crops(views: Sequence[View], seen: Sequence[Seen], name: str, keys: Sequenc
 def _fused_crops(views: Sequence[View], seen: Sequence[Seen], keys: Sequence[str], adapter: nn.Module) -> list[Crop]:
     """Crops of the fused feature, which all samples have."""
     found = []
-    for number, (view, one) in enumerate(zip(views, seen, strict=False)):
+    for number, (view, one) in enumerate(zip(views, seen, strict=True)):
         maps = adapter(one.fused.movedim(1, -1)).movedim(-1, 1)[:, None]
         found.append(Crop(number, maps, maps.new_ones((len(maps), 1), dtype=torch.bool), view, keys))
     return found
