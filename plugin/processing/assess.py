@@ -17,11 +17,10 @@ from qgis.core import (
     QgsProcessingParameterVectorDestination,
 )
 
-from ...backend.protocol.errors import Cancelled, EarthPrismError
 from ...backend.protocol.jobs import AssessJob, DesignJob, LabelSpec
 from ..sources import paths_of
 from ..text import translate
-from .base import tell
+from .base import performed
 from .vectors import written
 
 
@@ -50,15 +49,8 @@ class MapAlgorithm(QgsProcessingAlgorithm):
 
     def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
         """Run the job; called in a thread of Processing's own."""
-        try:
-            job = self.job(parameters, context)
-            client = self.provider().backend.client()
-            result = client.run(job, lambda event: tell(event, feedback), feedback.isCanceled)
-        except Cancelled:
-            return {}
-        except EarthPrismError as error:
-            raise QgsProcessingException(error.sentence()) from error
-        return self.results(result)
+        done = performed(self, lambda: self.job(parameters, context), feedback)
+        return {} if done is None else self.results(done[1])
 
     def _map(self, parameters: Any, context: Any) -> str:
         layer = self.parameterAsRasterLayer(parameters, "MAP", context)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any, Optional, TypeVar, Union
 
 from qgis.core import (
     QgsProcessing,
@@ -23,7 +23,7 @@ from qgis.core import (
 )
 
 from ...backend.protocol.errors import Cancelled, EarthPrismError
-from ...backend.protocol.jobs import AreaSpec, ComputeSpec, GridSpec, InputSpec, LearnJob, MaskSpec, SceneJob
+from ...backend.protocol.jobs import AreaSpec, ComputeSpec, GridSpec, InputSpec, Job, LearnJob, MaskSpec, SceneJob
 from ...backend.protocol.messages import JobEvent, Logged, Progress, Warned
 from ..choice import TOLD_EXAMPLE, told_of
 from ..sources import input_of, paths_of
@@ -53,6 +53,7 @@ INPUTS = {
     "OTHER": LayersParameter("raster", "Other sensor"),
 }
 TOLD_LABEL = "what the files do not say, such as {}"
+J = TypeVar("J", bound=Job)
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 
 
@@ -119,14 +120,10 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
 
     def processAlgorithm(self, parameters: Any, context: Any, feedback: Any) -> dict[str, Any]:
         """Run the job; called in a thread of Processing's own."""
-        try:
-            job = self.job(parameters, context, self._shared(parameters, context))
-            client = self.provider().backend.client()
-            result = client.run(job, lambda event: tell(event, feedback), feedback.isCanceled)
-        except Cancelled:
+        done = performed(self, lambda: self.job(parameters, context, self._shared(parameters, context)), feedback)
+        if done is None:
             return {}
-        except EarthPrismError as error:
-            raise QgsProcessingException(error.sentence()) from error
+        job, result = done
         return {**self.results(job, result["outputs"], context), **self.told(result)}
 
     def told(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -176,6 +173,27 @@ class SceneAlgorithm(QgsProcessingAlgorithm):
         crs = self.parameterAsCrs(parameters, "CRS", context)
         resolution = self.parameterAsDouble(parameters, "RESOLUTION", context)
         return GridSpec(crs=(crs.authid() or crs.toWkt()) if crs.isValid() else None, resolution=resolution or None)
+
+
+def performed(algorithm: Any, make: Callable[[], J], feedback: Any) -> Optional[tuple[J, dict[str, Any]]]:
+    """Make a job and let the backend do it; None after a cancel.
+
+    Args:
+        algorithm: whose provider knows the backend.
+        make: gives the job; may raise the backend's errors.
+        feedback: of Processing.
+
+    Raises:
+        QgsProcessingException: one sentence.
+    """
+    try:
+        job = make()
+        client = algorithm.provider().backend.client()
+        return job, client.run(job, lambda event: tell(event, feedback), feedback.isCanceled)
+    except Cancelled:
+        return None
+    except EarthPrismError as error:
+        raise QgsProcessingException(error.sentence()) from error
 
 
 def tell(event: JobEvent, feedback: Any) -> None:

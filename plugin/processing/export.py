@@ -17,12 +17,11 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from ...backend.protocol.errors import Cancelled, EarthPrismError
 from ...backend.protocol.jobs import ExportJob
 from ..layers import name_of
 from ..results import ORDER, POLYGONS, Output
 from ..text import translate
-from .base import tell
+from .base import performed
 
 PROJECT = "project.qgz"
 
@@ -69,13 +68,10 @@ class ExportResults(QgsProcessingAlgorithm):
         """Copy, then write the project; called in a thread of Processing's own."""
         folder = self.parameterAsString(parameters, "OUTPUT", context)
         job = ExportJob(self.parameterAsString(parameters, "RUN", context), folder)
-        try:
-            client = self.provider().backend.client()
-            outputs = client.run(job, lambda event: tell(event, feedback), feedback.isCanceled)["outputs"]
-        except Cancelled:
+        done = performed(self, lambda: job, feedback)
+        if done is None:
             return {}
-        except EarthPrismError as error:
-            raise QgsProcessingException(error.sentence()) from error
+        outputs = done[1]["outputs"]
         found: dict[str, Any] = {"OUTPUT": folder, "FILES": outputs}
         if self.parameterAsBoolean(parameters, "PROJECT", context):
             found["PROJECT"] = write_project(Path(folder), outputs)
